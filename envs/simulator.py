@@ -1,0 +1,185 @@
+"""The kernel with its state: what both environments, the evaluation and the bounds drive."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from ..traces import LinkTrace
+from .kernel import MAX_ARRIVALS, reset_one, step
+from .measure import Measurements, width
+from .problem import Problem, build_bank
+from .state import RECORD_FIELDS, TERMS, State, copy_state, new_state
+
+__all__ = ["Simulator", "Window", "check_weights"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where an episode starts in the link traces.
+
+    Attributes:
+        trace: Index of the trace.
+        offset: First bin on the control grid; the trace wraps around at its end.
+    """
+
+    trace: int
+    offset: int = 0
+
+
+def check_weights(weights: ArrayLike, num_envs: int) -> Floats:
+    """Preferences as float64 (N, 3), each row on the simplex.
+
+    Raises:
+        InputError: A weight is negative or a row does not sum to one.
+    """
+    rows = np.broadcast_to(np.asarray(weights, dtype=np.float64), (num_envs, 3)).copy()
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6)):
+        rule = "must be three numbers >= 0 that sum to 1 (latency, cost, privacy)"
+        raise InputError("weights", "", rule, np.asarray(weights).tolist())
+    return rows
+
+
+class Simulator:
+    """A batch of environments advanced by the compiled kernel.
+
+    Args:
+        problem: The compiled problem.
+        traces: Link traces to draw windows from.
+        num_envs: Batch size, N.
+        weights: Preference (3,) or (N, 3); None: drawn anew for every episode, uniformly from the simplex.
+        windows: One per environment; None: drawn anew for every episode.
+        records: Keep a record of every request of the last interval in `records`.
+
+    Attributes:
+        terms: float64 (N, len(TERMS)): the last interval in SI units, see `edgecloud.envs.state.TERMS`.
+        records: float64 (N, MAX_ARRIVALS, len(RECORD_FIELDS)) if asked for; the first `arrived` rows are valid.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        traces: Sequence[LinkTrace],
+        num_envs: int,
+        *,
+        weights: ArrayLike | None = None,
+        windows: Sequence[Window] | None = None,
+        records: bool = False,
+    ) -> None:
+        if num_envs < 1:
+            raise InputError("num_envs", "", "must be at least 1", num_envs)
+        self.problem, self.num_envs, self.traces = problem, num_envs, tuple(traces)
+        scenario = problem.scenario
+        self.bank = build_bank(traces, scenario.uplink.rate_scale, scenario.control.interval_s)
+        self.state = new_state(
+            num_envs,
+            resident=scenario.control.resident_placements,
+            vms=scenario.vm.max_vms,
+            instances=scenario.faas.max_instances,
+            flights=_flight_room(problem),
+            measured=width(),
+        )
+        self.terms = np.zeros((num_envs, len(TERMS)))
+        shape = (num_envs, MAX_ARRIVALS, len(RECORD_FIELDS)) if records else (num_envs, 0, 0)
+        self.records = np.zeros(shape)
+        self.set_weights(weights)
+        self.set_windows(windows)
+
+    def set_weights(self, weights: ArrayLike | None) -> None:
+        """Fix the preferences from the next episode on; None: draw them."""
+        n = self.num_envs
+        self._weights = np.full((n, 3), np.nan) if weights is None else check_weights(weights, n)
+
+    def set_windows(self, windows: Sequence[Window] | None) -> None:
+        """Fix where episodes start from the next one on; None: draw."""
+        self._trace = np.full(self.num_envs, -1, dtype=np.int64)
+        self._offset = np.full(self.num_envs, -1, dtype=np.int64)
+        if windows is None:
+            return
+        if len(windows) != self.num_envs:
+            raise InputError("windows", "", f"must be one per environment ({self.num_envs})", len(windows))
+        for i, window in enumerate(windows):
+            if not 0 <= window.trace < len(self.traces):
+                raise InputError("windows", f"{i}.trace", f"must be below {len(self.traces)}", window.trace)
+            self._trace[i], self._offset[i] = window.trace, window.offset
+
+    def reset(self, seed: int | None = None, only: NDArray[np.bool_] | None = None) -> Measurements:
+        """Start new episodes.
+
+        Args:
+            seed: Starts the sequence of worlds `seed` from its first episode; None: the next episode of the running one.
+            only: Which environments, bool (N,); None: all.
+        """
+        s = self.state
+        chosen = np.arange(self.num_envs) if only is None else np.flatnonzero(only)
+        if seed is not None:
+            s.seed[chosen] = np.uint64(seed % 2**64)
+            s.episode[chosen] = -1
+        s.episode[chosen] += 1
+        start = self.problem.start_action
+        for i in chosen:
+            reset_one(
+                self.problem.params, self.bank, s, i, start, self._weights[i], self._trace[i], self._offset[i]
+            )
+        return self.measurements
+
+    def step(self, actions: NDArray[np.int64]) -> Measurements:
+        """Advance all environments by one interval; `terms` and `records` then describe it.
+
+        Raises:
+            InputError: An action lies outside the action space.
+        """
+        actions = np.ascontiguousarray(actions, dtype=np.int64)
+        if actions.shape != (self.num_envs, 4):
+            raise InputError("actions", "", f"must have shape ({self.num_envs}, 4)", actions.shape)
+        nvec = self.problem.nvec
+        if (actions < 0).any() or (actions >= nvec).any():
+            bad = actions[((actions < 0) | (actions >= nvec)).any(axis=1)][0]
+            rule = f"must be [placement, threshold, route, vm_target] below {nvec.tolist()}"
+            raise InputError("actions", "", rule, bad.tolist())
+        step(self.problem.params, self.bank, self.state, actions, self.terms, self.records)
+        return self.measurements
+
+    @property
+    def measurements(self) -> Measurements:
+        """What a controller can measure now (views: copy what must outlast the next step)."""
+        return Measurements(self.state.measured)
+
+    @property
+    def done(self) -> NDArray[np.bool_]:
+        """Environments whose episode has reached its length, bool (N,)."""
+        return np.asarray(self.state.t >= self.problem.params.episode_intervals)
+
+    def get_state(self) -> State:
+        """A deep copy of everything that changes."""
+        return copy_state(self.state)
+
+    def set_state(self, state: State) -> None:
+        """Put a copy of a state back.
+
+        Raises:
+            InputError: It belongs to a batch of another shape.
+        """
+        for name, mine, theirs in zip(State._fields, self.state, state, strict=True):
+            if mine.shape != theirs.shape:
+                raise InputError("state", name, f"must have shape {mine.shape}", theirs.shape)
+        copy_state(state, self.state)
+
+
+def _flight_room(problem: Problem) -> int:
+    """Requests that can be in flight: arrivals of every interval that a timeout spans."""
+    p = problem.params
+    if len(p.arrival_counts):
+        most = float(p.arrival_counts.max())
+    else:
+        mean = float(p.arrival_rps.max()) * p.interval_s
+        most = mean + 12.0 * math.sqrt(mean) + 16.0
+    per_interval = min(math.ceil(most), MAX_ARRIVALS)
+    return per_interval * (math.ceil(p.timeout_s / p.interval_s) + 1)
