@@ -149,10 +149,12 @@ def _tables(
     cuts = np.eye(stages + 1)
     placement = np.concatenate([cuts[placements[:, 0]], cuts[placements[:, 1]]], axis=1)
     threshold = np.linspace(-1.0, 1.0, int(nvec[1]))[:, None] if nvec[1] > 1 else np.zeros((1, 1))
-    names = [f"{side}_cut_{k}" for side in ("device", "edge") for k in range(stages + 1)]
+    sides = ("device", "edge", "other_device", "other_edge")
+    names = [f"{side}_cut_{k}" for side in sides for k in range(stages + 1)]
     names += ["threshold", "route_vm", "route_faas", "route_spill"]
     return (
         (column("placement"), placement),
+        (column("other_placement"), placement),
         (column("threshold"), threshold),
         (column("route"), np.eye(int(nvec[2]))),
     ), names

@@ -11,14 +11,17 @@ Functions here take the tuples of `envs.state`; physics that broadcasts over arr
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from . import compiled, measure, pool, rng, state
+from .compiled import entry, inner
 from .measure import EXIT_SLOTS, HISTORY, column
 from .pool import bill_vms, choose_vm, serve_function, set_target
 from .rng import TABLE_BITS, exponential, key_of, mix, poisson, stream, uniform
-from .state import TERMS
+from .state import FLIGHT, TERMS
 
-__all__ = ["MAX_ARRIVALS", "reset_one", "step"]
+__all__ = ["MAX_ARRIVALS", "reset", "step"]
+
+compiled.refresh(__file__, compiled, measure, pool, rng, state)
 
 MAX_ARRIVALS = 512
 """Arrivals of one interval are capped here; scenarios keep their mean far below (at most 300)."""
@@ -34,6 +37,7 @@ _BOOT = 16
 _REQUEST = 64
 # Counters of the stream that `reset` uses.
 _TRACE, _OFFSET, _ARRIVAL_OFFSET, _ARRIVAL_STATE, _EDGE_STATE, _WEIGHTS = 0, 1, 2, 3, 4, 8
+_FIRST_ARRIVAL_SWITCH, _FIRST_ARRIVAL_TO, _FIRST_EDGE_SWITCH, _FIRST_EDGE_TO = range(16, 20)
 
 _T = {name: index for index, name in enumerate(TERMS)}
 _ARRIVED, _FAILED, _LATENCY, _LEAKAGE, _CORRECT, _LOSS = (
@@ -50,13 +54,31 @@ _REWARD, _R_LATENCY, _R_COST, _R_PRIVACY, _R_ACCURACY, _R_FAILURE = (
 )
 _NEVER = np.inf
 
+(
+    _DEVICE_END,
+    _UPLINK_START,
+    _UPLINK_END,
+    _EDGE_END,
+    _END,
+    _BITS,
+    _EXIT,
+    _SEEN,
+    _LOST,
+    _JOULES,
+    _INSTANCE,
+    _BEGIN,
+    _FREE,
+) = range(len(FLIGHT))
 
-@njit(inline="always", cache=True)
+
+@inner
 def _bin(offset, index, length):  # type: ignore[no-untyped-def]
-    return (offset + index) % length
+    """Bin of a trace that wraps around at its end."""
+    place = offset + index
+    return place if place < length else place % length
 
 
-@njit(cache=True)
+@inner
 def send(rate, first, length, offset, width_s, begin_s, bits, limit_s):  # type: ignore[no-untyped-def]
     """When the link has carried `bits` from `begin_s` on, exactly; infinity if that is after `limit_s`."""
     now = begin_s
@@ -74,7 +96,7 @@ def send(rate, first, length, offset, width_s, begin_s, bits, limit_s):  # type:
     return _NEVER
 
 
-@njit(cache=True)
+@inner
 def carried_bits(rate, first, length, offset, width_s, begin_s, end_s):  # type: ignore[no-untyped-def]
     """Bits that the link can carry between two instants."""
     total = 0.0
@@ -88,7 +110,7 @@ def carried_bits(rate, first, length, offset, width_s, begin_s, end_s):  # type:
     return total
 
 
-@njit(inline="always", cache=True)
+@inner
 def _switch(state, states, leave, base, switch, target):  # type: ignore[no-untyped-def]
     """The next state of a Markov chain that leaves a state with a given probability to any other, equally likely."""
     if states == 1 or uniform(stream(base, switch)) >= leave:
@@ -97,7 +119,7 @@ def _switch(state, states, leave, base, switch, target):  # type: ignore[no-unty
     return (state + step) % states
 
 
-@njit(inline="always", cache=True)
+@inner
 def _stationary(leave, bits):  # type: ignore[no-untyped-def]
     """A state drawn from the chain's stationary distribution (proportional to the mean sojourn)."""
     total = 0.0
@@ -111,7 +133,7 @@ def _stationary(leave, bits):  # type: ignore[no-untyped-def]
     return len(leave) - 1
 
 
-@njit(cache=True)
+@inner
 def _arrivals(p, s, i, base, begin_s, times):  # type: ignore[no-untyped-def]
     """Fill `times` with this interval's arrival instants (order statistics of uniforms) and return how many."""
     if len(p.arrival_counts) > 0:
@@ -130,7 +152,7 @@ def _arrivals(p, s, i, base, begin_s, times):  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(cache=True)
+@inner
 def _move_cut(p, s, i, placement, begin_s):  # type: ignore[no-untyped-def]
     """Put a placement in force; pause device and edge for it unless it is kept loaded. Returns pauses paid (0 or 1)."""
     if s.t[i] == 0:
@@ -155,7 +177,7 @@ def _move_cut(p, s, i, placement, begin_s):  # type: ignore[no-untyped-def]
     return 1
 
 
-@njit(cache=True)
+@inner
 def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, load, link, base, j):  # type: ignore[no-untyped-def]
     """Settle one request: its path, waiting, failure, energy and cost; and note it as in flight."""
     cut_device, cut_edge, threshold, route = plan
@@ -184,7 +206,8 @@ def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, l
     bits = 0.0
     uplink_start = _NEVER
     rtt = p.rtt_s
-    through_function = False
+    joules = 0.0
+    instance, begin, free = -1, 0.0, 0.0
     cold = False
 
     stop = min(last, cut_device)
@@ -198,7 +221,8 @@ def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, l
                 failed = True
                 end = deadline
             s.device_free_s[i] = end
-            out[_DEVICE_J] += (end - start) * (p.device_busy_w - p.device_idle_w)
+            joules = (end - start) * (p.device_busy_w - p.device_idle_w)
+            out[_DEVICE_J] += joules
             now = end
     device_end = deadline if failed else now
     uplink_end, edge_end = device_end, device_end
@@ -215,9 +239,11 @@ def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, l
             uplink_start = start
             s.uplink_free_s[i] = end
             leaked = p.leakage[cut_device]
-            mean_bps = bits / (end - start) if end > start else 0.0
-            watts = min(p.radio_base_w + p.radio_w_per_bps * mean_bps, p.radio_limit_w)
-            out[_RADIO_J] += watts * (end - start)
+            sent = carried_bits(bank.rate_bps, first, length, offset, p.interval_s, start, end) if failed else bits
+            mean_bps = sent / (end - start) if end > start else 0.0
+            radio_j = min(p.radio_base_w + p.radio_w_per_bps * mean_bps, p.radio_limit_w) * (end - start)
+            out[_RADIO_J] += radio_j
+            joules += radio_j
             out[_UPLINK] += p.cut_bytes[cut_device]
             recorded = bank.rtt_s[first + _bin(offset, int(end / p.interval_s), length)]
             if not np.isnan(recorded):
@@ -253,7 +279,7 @@ def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, l
                 slot = choose_vm(s, i)
                 if route == 2 and (slot < 0 or s.vm_free_s[i, slot] > now + p.spill_wait_s):
                     slot = -1
-            cloud_bits = (h0 & _MASK)
+            cloud_bits = h0 & _MASK
             if slot >= 0:
                 start = max(now, s.vm_free_s[i, slot])
                 if start >= deadline:
@@ -270,12 +296,15 @@ def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, l
                 failed = True  # the pool is empty: nobody answers before the timeout
             else:
                 seconds = (p.faas_work_s[work, last] - p.faas_work_s[work, cut_edge]) * p.faas_noise[cloud_bits]
-                now, billed_ms, cold = serve_function(p, s, i, now, seconds, mix(h1))
-                through_function = True
-                out[_FAAS_MS] += billed_ms
-                out[_FAAS_REQUESTS] += 1.0
-                if cold:
-                    out[_COLD] += 1.0
+                instance, begin, free, billed_ms, cold = serve_function(p, s, i, now, deadline, seconds, mix(h1))
+                if instance < 0:
+                    failed = True
+                else:
+                    now = free
+                    out[_FAAS_MS] += billed_ms
+                    out[_FAAS_REQUESTS] += 1.0
+                    if cold:
+                        out[_COLD] += 1.0
             if not failed:
                 now += 0.5 * p.backhaul_rtt_s
                 out[_EGRESS] += p.result_bytes
@@ -300,22 +329,26 @@ def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, l
     if k >= s.flight.shape[1]:
         raise OverflowError("more requests in flight than the state has room for")
     flight = s.flight[i, k]
-    flight[0] = min(device_end, now)
-    flight[1] = uplink_start
-    flight[2] = min(uplink_end, now)
-    flight[3] = min(edge_end, now)
-    flight[4] = now
-    flight[5] = bits
-    flight[6] = exit_index
-    flight[7] = np.nan if never else p.first_confidence[sample]
-    flight[8] = 1.0 if failed else 0.0
+    flight[_DEVICE_END] = min(device_end, now)
+    flight[_UPLINK_START] = uplink_start
+    flight[_UPLINK_END] = min(uplink_end, now)
+    flight[_EDGE_END] = (
+        min(edge_end, now) if last > cut_edge else now
+    )  # an answer of the edge is the edge's until it is back
+    flight[_END] = now
+    flight[_BITS] = bits
+    flight[_EXIT] = exit_index
+    flight[_SEEN] = np.nan if never else p.first_confidence[sample]
+    flight[_LOST] = 1.0 if failed else 0.0
+    flight[_JOULES] = joules
+    flight[_INSTANCE], flight[_BEGIN], flight[_FREE] = instance, begin, free
     s.flights[i] = k + 1
     if len(record) > 0:
         row = record[j]
         row[0], row[1], row[2] = arrival_s, sample, exit_index
-        row[3], row[4], row[5], row[6] = flight[0], flight[2], flight[3], now
-        row[7], row[8], row[9], row[10] = latency, flight[8], leaked, right
-        row[11], row[12] = 1.0 if through_function else 0.0, 1.0 if cold else 0.0
+        row[3], row[4], row[5], row[6] = min(device_end, now), min(uplink_end, now), min(edge_end, now), now
+        row[7], row[8], row[9], row[10] = latency, 1.0 if failed else 0.0, leaked, right
+        row[11], row[12] = 1.0 if instance >= 0 else 0.0, 1.0 if cold else 0.0
 
 
 _RATE, _RATE_AVERAGE, _RTT = column("rate_bps"), column("rate_average_bps"), column("rtt_s")
@@ -329,48 +362,52 @@ _EDGE_QUEUE, _CLOUD_QUEUE, _EDGE_LOAD = column("edge_queue"), column("cloud_queu
 _VM_RUNNING, _VM_BOOTING = column("vm_running"), column("vm_booting")
 _WARM, _BUSY = column("warm_instances"), column("busy_instances")
 _CONFIDENCE, _EXITS, _PLACEMENT = column("confidence"), column("exit_fraction"), column("placement")
-_AGE, _BATTERY, _WEIGHT = column("placement_age"), column("battery"), column("weights")
+_AGE, _OTHER = column("placement_age"), column("other_placement")
+_BATTERY, _WEIGHT = column("battery"), column("weights")
 _SLOW, _ANSWERS = 0.1, 0.2  # gains of the exponential averages
 
 
-@njit(cache=True)
-def _sweep(p, bank, s, i, out, row, end_s, link):  # type: ignore[no-untyped-def]
+@inner
+def _sweep(p, bank, s, i, out, row, end_s, link, exits):  # type: ignore[no-untyped-def]
     """Count who is where at the end of the interval; take out, and learn from, those that are done."""
     first, length, offset = link
     row[_DEVICE_QUEUE : _CLOUD_QUEUE + 1] = 0.0
     seen, answers, confidence = 0, 0, 0.0
-    exits = np.zeros(EXIT_SLOTS)
-    kept = 0
-    for k in range(s.flights[i]):
+    exits[:EXIT_SLOTS] = 0.0
+    k, count = 0, s.flights[i]
+    while k < count:
         flight = s.flight[i, k]
-        if flight[4] <= end_s:
-            if flight[8] > 0.0:
+        _book(p, s, i, flight, end_s)
+        if flight[_END] <= end_s:
+            if flight[_LOST] > 0.0:
                 out[_EXPIRED] += 1.0
-                continue
-            out[_FINISHED] += 1.0
-            answers += 1
-            exits[int(flight[6])] += 1.0
-            if not np.isnan(flight[7]):
-                seen += 1
-                confidence += flight[7]
+            else:
+                out[_FINISHED] += 1.0
+                answers += 1
+                exits[int(flight[_EXIT])] += 1.0
+                if not np.isnan(flight[_SEEN]):
+                    seen += 1
+                    confidence += flight[_SEEN]
+            count -= 1
+            for c in range(len(flight)):  # the last one takes the place
+                flight[c] = s.flight[i, count, c]
             continue
-        if flight[0] > end_s:
+        if flight[_DEVICE_END] > end_s:
             row[_DEVICE_QUEUE] += 1.0
-        elif flight[2] > end_s:
+        elif flight[_UPLINK_END] > end_s:
             row[_UPLINK_QUEUE] += 1.0
-            left = flight[5]
-            if flight[1] < end_s:
-                left -= carried_bits(bank.rate_bps, first, length, offset, p.interval_s, flight[1], end_s)
+            left = flight[_BITS]
+            if flight[_UPLINK_START] < end_s:
+                start = flight[_UPLINK_START]
+                left -= carried_bits(bank.rate_bps, first, length, offset, p.interval_s, start, end_s)
             row[_UPLINK_BYTES] += max(left, 0.0) / 8.0
-        elif flight[3] > end_s:
+        elif flight[_EDGE_END] > end_s:
             row[_EDGE_QUEUE] += 1.0
         else:
             row[_CLOUD_QUEUE] += 1.0
-        if kept < k:
-            s.flight[i, kept] = flight
-        kept += 1
-    s.flights[i] = kept
-    out[_IN_FLIGHT] = kept
+        k += 1
+    s.flights[i] = count
+    out[_IN_FLIGHT] = count
     if answers > 0:
         for e in range(EXIT_SLOTS):
             row[_EXITS + e] += _ANSWERS * (exits[e] / answers - row[_EXITS + e])
@@ -378,7 +415,20 @@ def _sweep(p, bank, s, i, out, row, end_s, link):  # type: ignore[no-untyped-def
         row[_CONFIDENCE] += _ANSWERS * (confidence / seen - row[_CONFIDENCE])
 
 
-@njit(cache=True)
+@inner
+def _book(p, s, i, flight, end_s):  # type: ignore[no-untyped-def]
+    """Take notice of what has happened to a request by now, and of nothing that is still to come."""
+    if flight[_UPLINK_END] <= end_s:
+        if p.battery_j > 0.0:
+            s.battery_j[i] -= flight[_JOULES]
+        flight[_JOULES] = 0.0
+    instance = int(flight[_INSTANCE])
+    if instance >= 0 and flight[_BEGIN] <= end_s:
+        s.faas_seen_s[i, instance] = max(s.faas_seen_s[i, instance], flight[_FREE])
+        flight[_INSTANCE] = -1.0
+
+
+@inner
 def _observe_pool(p, s, i, row, end_s):  # type: ignore[no-untyped-def]
     """VMs and function instances as a control plane reports them."""
     running, booting = 0, 0
@@ -389,8 +439,8 @@ def _observe_pool(p, s, i, row, end_s):  # type: ignore[no-untyped-def]
             else:
                 booting += 1
     warm, busy = 0, 0
-    for k in range(s.faas_free_s.shape[1]):
-        free = s.faas_free_s[i, k]
+    for k in range(s.faas_seen_s.shape[1]):
+        free = s.faas_seen_s[i, k]
         if free > end_s:
             busy += 1
         elif end_s - free < p.keep_alive_s:
@@ -398,7 +448,7 @@ def _observe_pool(p, s, i, row, end_s):  # type: ignore[no-untyped-def]
     row[_VM_RUNNING], row[_VM_BOOTING], row[_WARM], row[_BUSY] = running, booting, warm, busy
 
 
-@njit(inline="always", cache=True)
+@inner
 def _push(row, at, value):  # type: ignore[no-untyped-def]
     """Shift a history by one and put the newest value first."""
     for k in range(HISTORY - 1, 0, -1):
@@ -406,13 +456,13 @@ def _push(row, at, value):  # type: ignore[no-untyped-def]
     row[at] = value
 
 
-@njit(cache=True)
-def _measure(p, bank, s, i, out, base, load, link, begin_s):  # type: ignore[no-untyped-def]
+@inner
+def _measure(p, bank, s, i, out, load, link, begin_s, scratch):  # type: ignore[no-untyped-def]
     """Write the row of what a controller can measure at the end of the interval."""
     first, length, offset = link
     row = s.measured[i]
     end_s = begin_s + p.interval_s
-    _sweep(p, bank, s, i, out, row, end_s, link)
+    _sweep(p, bank, s, i, out, row, end_s, link, scratch)
     _observe_pool(p, s, i, row, end_s)
     place = first + _bin(offset, s.t[i], length)
     rate = bank.rate_bps[place]
@@ -425,7 +475,7 @@ def _measure(p, bank, s, i, out, base, load, link, begin_s):  # type: ignore[no-
     row[_BATTERY] = max(s.battery_j[i], 0.0) / p.battery_j if p.battery_j > 0.0 else 1.0
 
 
-@njit(inline="always", cache=True)
+@inner
 def _price(p, s, i, out):  # type: ignore[no-untyped-def]
     """Dollars from the interval's integer meters, and the reward with its parts."""
     out[_USD] = (
@@ -447,7 +497,7 @@ def _price(p, s, i, out):  # type: ignore[no-untyped-def]
     out[_REWARD] = out[_R_LATENCY] + out[_R_COST] + out[_R_PRIVACY] + out[_R_ACCURACY] + out[_R_FAILURE]
 
 
-@njit(cache=True)
+@inner
 def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-untyped-def]
     """Advance environment `i` by one interval."""
     out[:] = 0.0
@@ -470,11 +520,12 @@ def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-unt
     out[_VM_S] = bill_vms(p, s, i, begin_s + p.interval_s, last)
     out[_DEVICE_J] += p.device_idle_w * p.interval_s
     if p.battery_j > 0.0:
-        s.battery_j[i] -= out[_DEVICE_J] + out[_RADIO_J]
+        s.battery_j[i] -= p.device_idle_w * p.interval_s  # work is booked when it is done
     _price(p, s, i, out)
-    _measure(p, bank, s, i, out, base, load, link, begin_s)
+    _measure(p, bank, s, i, out, load, link, begin_s, times)
     row = s.measured[i]
     row[_AGE] = 0.0 if changed else row[_AGE] + 1.0
+    row[_OTHER] = s.resident[i, 1] if s.resident.shape[1] > 1 and s.resident[i, 1] >= 0 else placement
     for k in range(4):
         s.action[i, k] = action[k]
         row[_PLACEMENT + k] = action[k]
@@ -488,8 +539,8 @@ def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-unt
     s.t[i] += 1
 
 
-@njit(cache=True)
-def step(p, bank, s, actions, out, records):  # type: ignore[no-untyped-def]
+@entry
+def step(p, bank, s, actions, out, records, scratch):  # type: ignore[no-untyped-def]
     """Advance every environment of a batch by one interval.
 
     Args:
@@ -499,26 +550,34 @@ def step(p, bank, s, actions, out, records):  # type: ignore[no-untyped-def]
         actions: int64 (N, 4): placement, threshold, route, VM target.
         out: float64 (N, len(TERMS)), overwritten.
         records: float64 (N, MAX_ARRIVALS, len(RECORD_FIELDS)) to be filled per request, or (N, 0, 0) for none.
+        scratch: float64 (MAX_ARRIVALS,), overwritten: the kernel allocates nothing.
     """
-    times = np.empty(MAX_ARRIVALS)
     for i in range(len(actions)):
-        _step_one(p, bank, s, i, actions[i], out[i], records[i], times)
+        _step_one(p, bank, s, i, actions[i], out[i], records[i], scratch)
 
 
-@njit(cache=True)
-def reset_one(p, bank, s, i, start_action, fixed_weights, fixed_trace, fixed_offset):  # type: ignore[no-untyped-def]
-    """Start the next episode of environment `i`.
+@entry
+def reset(p, bank, s, chosen, start_action, weights, traces, offsets):  # type: ignore[no-untyped-def]
+    """Start the next episode of some environments.
 
     Args:
         p: `Params`.
         bank: `Bank`.
         s: `State`, changed in place; its `seed`, `stream` and `episode` say which world this is.
-        i: The environment.
+        chosen: bool (N,).
         start_action: int64 (4,): what is reported as being in force before the first decision.
-        fixed_weights: float64 (3,); NaN to draw them uniformly from the simplex.
-        fixed_trace: Index of the link trace; -1 to draw one.
-        fixed_offset: First bin of the window; -1 to draw one.
+        weights: float64 (N, 3); NaN to draw them uniformly from the simplex.
+        traces: int64 (N,), index of the link trace; -1 to draw one.
+        offsets: int64 (N,), first bin of the window; -1 to draw one.
     """
+    for i in range(len(chosen)):
+        if chosen[i]:
+            _reset_one(p, bank, s, i, start_action, weights[i], traces[i], offsets[i])
+
+
+@inner
+def _reset_one(p, bank, s, i, start_action, fixed_weights, fixed_trace, fixed_offset):  # type: ignore[no-untyped-def]
+    """Start the next episode of environment `i`."""
     key = key_of(s.seed[i], s.stream[i], s.episode[i])
     s.key[i] = key
     base = stream(key, 1 << 40)  # apart from every interval's stream
@@ -541,8 +600,10 @@ def reset_one(p, bank, s, i, start_action, fixed_weights, fixed_trace, fixed_off
         for k in range(3):
             s.weights[i, k] /= total
     else:
-        s.weights[i, :] = fixed_weights
-    s.action[i, :] = start_action
+        for k in range(3):
+            s.weights[i, k] = fixed_weights[k]
+    for k in range(4):
+        s.action[i, k] = start_action[k]
     s.resident[i, :] = -1
     s.device_free_s[i], s.uplink_free_s[i], s.edge_free_s[i] = 0.0, 0.0, 0.0
     s.vm_launch_s[i, :] = np.nan
@@ -552,12 +613,20 @@ def reset_one(p, bank, s, i, start_action, fixed_weights, fixed_trace, fixed_off
         s.vm_launch_s[i, k] = -3600.0  # long-running: its minimum is behind it
         s.vm_billed_s[i, k] = 3600
     s.faas_free_s[i, :] = -np.inf
+    s.faas_seen_s[i, :] = -np.inf
+    for k in range(s.faas_order.shape[1]):
+        s.faas_order[i, k] = k
     s.flights[i] = 0
     s.battery_j[i] = p.battery_j
     _first_row(p, bank, s, i, (bank.start[trace], length, s.offset[i]))
+    # What was reported is the interval before the first; the world then moves on.
+    a, b = s.arrival_state[i], s.edge_state[i]
+    leave_a, leave_b = p.arrival_leave[a], p.edge_leave[b]
+    s.arrival_state[i] = _switch(a, len(p.arrival_rps), leave_a, base, _FIRST_ARRIVAL_SWITCH, _FIRST_ARRIVAL_TO)
+    s.edge_state[i] = _switch(b, len(p.edge_load), leave_b, base, _FIRST_EDGE_SWITCH, _FIRST_EDGE_TO)
 
 
-@njit(cache=True)
+@inner
 def _first_row(p, bank, s, i, link):  # type: ignore[no-untyped-def]
     """What is known before the first decision: the link's recent past, mean arrivals, an idle system."""
     first, length, offset = link
@@ -573,15 +642,17 @@ def _first_row(p, bank, s, i, link):  # type: ignore[no-untyped-def]
         total = len(p.arrival_counts)
         for k in range(HISTORY):
             row[_COUNTS + k] = p.arrival_counts[(s.arrival_offset[i] + total * HISTORY - 1 - k) % total]
-        row[_COUNT_AVERAGE] = np.mean(row[_COUNTS : _COUNTS + HISTORY])
+        for k in range(HISTORY):
+            row[_COUNT_AVERAGE] += row[_COUNTS + k] / HISTORY
     else:
         row[_COUNTS : _COUNTS + HISTORY] = p.arrival_rps[s.arrival_state[i]] * p.interval_s
         row[_COUNT_AVERAGE] = p.arrival_rps[s.arrival_state[i]] * p.interval_s
     row[_EDGE_LOAD] = p.edge_load[s.edge_state[i]]
     _observe_pool(p, s, i, row, 0.0)
-    row[_CONFIDENCE] = np.mean(p.first_confidence)
+    row[_CONFIDENCE] = p.mean_confidence
     for k in range(4):
         row[_PLACEMENT + k] = s.action[i, k]
+    row[_OTHER] = s.action[i, 0]
     row[_BATTERY] = 1.0
     for k in range(3):
         row[_WEIGHT + k] = s.weights[i, k]

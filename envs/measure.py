@@ -40,7 +40,7 @@ SCHEMA = (
     Field("device_queue", 1, "requests", "waiting or in service on the device"),
     Field("uplink_queue", 1, "requests", "waiting for the uplink or being sent"),
     Field("uplink_queue_bytes", 1, "bytes", "not yet sent"),
-    Field("edge_queue", 1, "requests", "at the edge server or on the way to it"),
+    Field("edge_queue", 1, "requests", "at the edge server or on the way to or from it"),
     Field("cloud_queue", 1, "requests", "in the cloud or on the way to or from it"),
     Field("edge_load", 1, "share", "background utilisation that the edge server reports"),
     Field("vm_running", 1, "VMs", "booted and not stopping"),
@@ -54,6 +54,7 @@ SCHEMA = (
     Field("route", 1, "index", "route in force"),
     Field("vm_target", 1, "VMs", "pool size asked for"),
     Field("placement_age", 1, "intervals", "since the placement last changed"),
+    Field("other_placement", 1, "index", "the other placement kept loaded, most recent first; that in force if none is"),
     Field("battery", 1, "share", "charge left; 1 on mains"),
     Field("weights", 3, "share", "preference for latency, cost, privacy; on the simplex"),
 )

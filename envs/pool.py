@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiled import inner
 from .rng import TABLE_BITS, stream
 
 __all__ = ["bill_vms", "choose_vm", "serve_function", "set_target"]
@@ -12,7 +12,7 @@ __all__ = ["bill_vms", "choose_vm", "serve_function", "set_target"]
 _SHIFT = np.uint64(64 - TABLE_BITS)
 
 
-@njit(inline="always", cache=True)
+@inner
 def choose_vm(s, i):  # type: ignore[no-untyped-def]
     """The accepting VM that is free first (booting ones are free when ready); -1 if there is none."""
     best = -1
@@ -24,7 +24,7 @@ def choose_vm(s, i):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(cache=True)
+@inner
 def set_target(p, s, i, target, now_s, key):  # type: ignore[no-untyped-def]
     """Launch, keep or drain VMs so that `target` of them accept requests.
 
@@ -65,7 +65,7 @@ def set_target(p, s, i, target, now_s, key):  # type: ignore[no-untyped-def]
         accepting -= 1
 
 
-@njit(cache=True)
+@inner
 def bill_vms(p, s, i, now_s, settle):  # type: ignore[no-untyped-def]
     """Seconds billed since the last call: started seconds of every VM; the minimum falls due when a VM stops.
 
@@ -87,39 +87,38 @@ def bill_vms(p, s, i, now_s, settle):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(cache=True)
-def serve_function(p, s, i, ready_s, seconds, bits):  # type: ignore[no-untyped-def]
+@inner
+def serve_function(p, s, i, ready_s, deadline_s, seconds, bits):  # type: ignore[no-untyped-def]
     """Run one invocation: the warm instance used last, else a new one, else (at the limit) the one that is free first.
 
+    A request that could only begin after its deadline is refused. One that has begun cannot be cancelled: it runs, and is
+    billed, to its end.
+
     Returns:
-        End of the execution (s), milliseconds billed, and whether it was a cold start. A function cannot be cancelled: it
-        runs, and is billed, to its end.
+        Instance (-1: refused), begin and end of the occupation (s), milliseconds billed, and whether it was a cold start.
     """
-    warm, spare, soonest = -1, -1, 0
-    for k in range(s.faas_free_s.shape[1]):
-        free = s.faas_free_s[i, k]
-        if free <= ready_s:
-            if ready_s - free < p.keep_alive_s:
-                if warm < 0 or free > s.faas_free_s[i, warm]:
-                    warm = k
-            else:
-                spare = k
-        if free < s.faas_free_s[i, soonest]:
-            soonest = k
-    start = ready_s
+    slots = s.faas_order.shape[1]
+    rank = 0  # instances are kept in order of when they are free, latest first: look past those at work
+    while rank < slots and s.faas_free_s[i, s.faas_order[i, rank]] > ready_s:
+        rank += 1
+    full = rank == slots
+    slot = s.faas_order[i, slots - 1 if full else rank]
+    begin = s.faas_free_s[i, slot] if full else ready_s
+    cold = not full and ready_s - s.faas_free_s[i, slot] >= p.keep_alive_s
+    if begin >= deadline_s:
+        return -1, begin, begin, 0.0, False
+    end = begin + seconds
     billed = seconds
-    cold = warm < 0 and spare >= 0
-    slot = warm
     if cold:
-        slot = spare
         init = p.faas_init_s[np.int64(bits >> _SHIFT)]
-        start += p.faas_setup_s[np.int64(stream(bits, 0) >> _SHIFT)] + init
+        end += p.faas_setup_s[np.int64(stream(bits, 0) >> _SHIFT)] + init
         if p.faas_init_billed:
             billed += init
-    elif warm < 0:
-        slot = soonest
-        start = max(ready_s, s.faas_free_s[i, soonest])
-    end = start + seconds
     s.faas_free_s[i, slot] = end
+    rank = min(rank, slots - 1)
+    while rank > 0 and s.faas_free_s[i, s.faas_order[i, rank - 1]] < end:
+        s.faas_order[i, rank] = s.faas_order[i, rank - 1]
+        rank -= 1
+    s.faas_order[i, rank] = slot
     steps = np.ceil((billed * 1000.0 - 1e-6) / p.faas_granularity_ms)
-    return end, steps * p.faas_granularity_ms, cold
+    return slot, begin, end, max(steps * p.faas_granularity_ms, np.float64(p.faas_minimum_ms)), cold

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..pricing import PriceList, UnitPrices, load_prices, unit_prices
 from ..profiles import Profile, load_profile
 from ..profiles.catalogue import Catalogue, load_catalogue
-from ..traces import LinkTrace
+from ..traces import LinkTrace, load_arrivals
 from .encoder import Encoder
 from .kernel import MAX_ARRIVALS
 from .measure import EXIT_SLOTS
@@ -220,8 +220,6 @@ def _params(
     arrivals, sojourn_s = scenario.arrivals, scenario.arrivals.sojourn_s or (math.inf,)
     counts = np.zeros(0, dtype=np.int64)
     if arrivals.recorded:
-        from ..traces import load_arrivals
-
         recorded = load_arrivals(arrivals.recorded, dt_s=control.interval_s)
         counts = np.minimum(np.rint(recorded.counts * arrivals.scale), MAX_ARRIVALS).astype(np.int64)
     return Params(
@@ -231,6 +229,7 @@ def _params(
         exit_position=position,
         exit_of=_exit_tables(profile, thresholds),
         first_confidence=np.ascontiguousarray(profile.confidence[:, 0], dtype=np.float32),
+        mean_confidence=float(profile.confidence[:, 0].mean(dtype=np.float64)),
         correct=np.ascontiguousarray(profile.correct, dtype=np.uint8),
         difficulty_order=np.argsort(profile.confidence.mean(axis=1), kind="stable").astype(np.int32),
         placements=placements,
@@ -242,9 +241,9 @@ def _params(
         edge_noise=noise["edge"],
         vm_noise=noise["vm"],
         faas_noise=noise["faas"],
-        cut_bytes=np.asarray(profile.cut_bytes, dtype=np.int64),
+        cut_bytes=np.array(profile.cut_bytes, dtype=np.int64),
         result_bytes=int(profile.result_bytes),
-        leakage=np.asarray(profile.leakage, dtype=np.float64),
+        leakage=np.array(profile.leakage, dtype=np.float64),
         rtt_s=scenario.uplink.rtt_s,
         backhaul_bps=scenario.backhaul.rate_bps,
         backhaul_rtt_s=scenario.backhaul.rtt_s,
@@ -255,6 +254,7 @@ def _params(
         faas_setup_s=lognormal_quantiles(faas.setup_median_s, faas.setup_sigma),
         faas_init_s=lognormal_quantiles(faas.init_median_s, faas.init_sigma),
         faas_granularity_ms=money.faas_granularity_ms,
+        faas_minimum_ms=money.faas_min_billed_ms,
         faas_init_billed=int(money.faas_init_billed),
         vm_minimum_s=money.vm_min_billed_s,
         repartition_s=control.repartition_s,
@@ -292,7 +292,8 @@ def build_bank(traces: Sequence[LinkTrace], rate_scale: float, interval_s: float
     """
     if not traces:
         raise InputError("traces", "", "must hold at least one link trace")
-    grid = [trace.resample(interval_s) for trace in traces]
+    # Whole bins only, on the recording's own rows: a shorter last bin would count as a full one when the trace wraps.
+    grid = [trace.aligned(interval_s).resample(interval_s, tail="drop") for trace in traces]
     length = np.array([len(trace.rate_bps) for trace in grid], dtype=np.int64)
     rtt = [np.full(len(t.rate_bps), np.nan) if t.rtt_s is None else t.rtt_s for t in grid]
     return Bank(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError
 from ..traces import LinkTrace
-from .kernel import MAX_ARRIVALS, reset_one, step
+from .compiled import entry_point
+from .kernel import MAX_ARRIVALS, reset, step
 from .measure import Measurements, width
 from .problem import Problem, build_bank
 from .state import RECORD_FIELDS, TERMS, State, copy_state, new_state
@@ -89,6 +91,9 @@ class Simulator:
         self.terms = np.zeros((num_envs, len(TERMS)))
         shape = (num_envs, MAX_ARRIVALS, len(RECORD_FIELDS)) if records else (num_envs, 0, 0)
         self.records = np.zeros(shape)
+        self._scratch = np.empty(MAX_ARRIVALS)
+        self._limits = problem.nvec.astype(np.uint64)
+        self._entry: Any = None
         self.set_weights(weights)
         self.set_windows(windows)
 
@@ -118,34 +123,43 @@ class Simulator:
             only: Which environments, bool (N,); None: all.
         """
         s = self.state
-        chosen = np.arange(self.num_envs) if only is None else np.flatnonzero(only)
+        chosen = np.ones(self.num_envs, dtype=np.bool_) if only is None else np.ascontiguousarray(only, dtype=np.bool_)
         if seed is not None:
             s.seed[chosen] = np.uint64(seed % 2**64)
             s.episode[chosen] = -1
         s.episode[chosen] += 1
         start = self.problem.start_action
-        for i in chosen:
-            reset_one(
-                self.problem.params, self.bank, s, i, start, self._weights[i], self._trace[i], self._offset[i]
-            )
+        reset(self.problem.params, self.bank, s, chosen, start, self._weights, self._trace, self._offset)
         return self.measurements
 
-    def step(self, actions: NDArray[np.int64]) -> Measurements:
+    def step(self, actions: ArrayLike) -> Measurements:
         """Advance all environments by one interval; `terms` and `records` then describe it.
 
         Raises:
-            InputError: An action lies outside the action space.
+            InputError: An action lies outside the action space, or is not a whole number.
         """
-        actions = np.ascontiguousarray(actions, dtype=np.int64)
-        if actions.shape != (self.num_envs, 4):
-            raise InputError("actions", "", f"must have shape ({self.num_envs}, 4)", actions.shape)
-        nvec = self.problem.nvec
-        if (actions < 0).any() or (actions >= nvec).any():
-            bad = actions[((actions < 0) | (actions >= nvec)).any(axis=1)][0]
-            rule = f"must be [placement, threshold, route, vm_target] below {nvec.tolist()}"
-            raise InputError("actions", "", rule, bad.tolist())
-        step(self.problem.params, self.bank, self.state, actions, self.terms, self.records)
+        actions = self._checked(actions)
+        arguments = (self.problem.params, self.bank, self.state, actions, self.terms, self.records, self._scratch)
+        if self._entry is None:
+            self._entry = entry_point(step, arguments)
+        self._entry(*arguments)
         return self.measurements
+
+    def _checked(self, actions: ArrayLike) -> NDArray[np.int64]:
+        """Actions as int64 (N, 4), all within the action space."""
+        given = np.asarray(actions)
+        if given.shape != (self.num_envs, 4) or given.dtype.kind not in "iu":
+            rule = f"must be whole numbers of shape ({self.num_envs}, 4)"
+            raise InputError("actions", "", rule, f"{given.dtype} {given.shape}")
+        checked = np.ascontiguousarray(given, dtype=np.int64)
+        if (checked.view(np.uint64) >= self._limits).any():  # as unsigned numbers, negative ones are large
+            bad = checked[(checked.view(np.uint64) >= self._limits).any(axis=1)][0]
+            rule = f"must be [placement, threshold, route, vm_target], from 0 to below {self._limits.tolist()}"
+            raise InputError("actions", "", rule, bad.tolist())
+        return checked
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_entry": None}
 
     @property
     def measurements(self) -> Measurements:

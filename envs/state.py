@@ -75,6 +75,7 @@ class Params(NamedTuple):
     exit_position: Ints  # (E,) cut number at which the head sits
     exit_of: NDArray[np.uint8]  # (K, samples) first exit whose confidence reaches the threshold
     first_confidence: NDArray[np.float32]  # (samples,) confidence at the first head
+    mean_confidence: float  # its mean
     correct: NDArray[np.uint8]  # (samples, E)
     difficulty_order: NDArray[np.int32]  # (samples,) hardest first
     placements: Ints  # (P, 2)
@@ -99,6 +100,7 @@ class Params(NamedTuple):
     faas_setup_s: Floats  # (Q,) unbilled part of a cold start
     faas_init_s: Floats  # (Q,) billed part
     faas_granularity_ms: int
+    faas_minimum_ms: int  # billed for any invocation
     faas_init_billed: int
     vm_minimum_s: int
     repartition_s: float
@@ -161,14 +163,31 @@ class State(NamedTuple):
     vm_free_s: Floats
     vm_stop_s: Floats  # inf: not asked to stop
     vm_billed_s: Ints
-    faas_free_s: Floats  # (N, F), NaN: no instance
+    faas_free_s: Floats  # (N, F) end of the last invocation assigned; -inf: no instance
+    faas_order: Ints  # (N, F) instances, the one that is free last first
+    faas_seen_s: Floats  # (N, F) end of the last invocation begun: what a control plane knows
     flight: Floats  # (N, C, len(FLIGHT)) requests inside the system
     flights: Ints  # (N,)
     battery_j: Floats  # (N,)
     measured: Floats  # (N, D) what a controller can measure, see envs.measure
 
 
-FLIGHT = ("device_end", "uplink_start", "uplink_end", "edge_end", "end", "bits", "exit", "confidence", "failed")
+FLIGHT = (
+    "device_end",
+    "uplink_start",
+    "uplink_end",
+    "edge_end",
+    "end",
+    "bits",  # to be sent
+    "exit",
+    "confidence",  # at the first head; NaN: not computed
+    "failed",
+    "joules",  # spent by the device, to be taken from the battery when the request has left it
+    "instance",  # function instance, -1: none or noted
+    "begin",  # of the invocation
+    "free",  # end of the invocation
+)
+"""Columns of a request inside the system; times are seconds since the start of the episode."""
 
 
 def new_state(num_envs: int, resident: int, vms: int, instances: int, flights: int, measured: int) -> State:
@@ -205,6 +224,8 @@ def new_state(num_envs: int, resident: int, vms: int, instances: int, flights: i
         vm_stop_s=floats(vms),
         vm_billed_s=ints(vms),
         faas_free_s=floats(instances),
+        faas_order=ints(instances),
+        faas_seen_s=floats(instances),
         flight=floats(flights, len(FLIGHT)),
         flights=ints(),
         battery_j=floats(),

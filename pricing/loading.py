@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeVar
 
 from ..errors import InputError, did_you_mean
@@ -126,11 +125,11 @@ def load_prices(name_or_path: str | Path = DEFAULT_PRICES) -> PriceList:
         region=file.region,
         date=file.date,
         notes=file.notes,
-        sources=MappingProxyType(file.sources),
-        vms=MappingProxyType(file.vm),
-        functions=MappingProxyType(file.faas),
-        edges=MappingProxyType(edges),
-        egresses=MappingProxyType(file.egress),
+        sources=dict(file.sources),
+        vms=dict(file.vm),
+        functions=dict(file.faas),
+        edges=edges,
+        egresses=dict(file.egress),
     )
 
 
