@@ -1,0 +1,118 @@
+"""The batched environment as stable-baselines3 wants it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from gymnasium import Wrapper
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from ..envs import TERMS, EdgeCloudVecEnv
+from ..envs.state import State
+from .statistics import Statistics
+
+__all__ = ["Sb3VecEnv"]
+
+Indices = int | Iterable[int] | None
+
+
+class Sb3VecEnv(VecEnv):
+    """`EdgeCloudVecEnv` behind stable-baselines3's `VecEnv`: 4-tuples, a list of info dictionaries, own reset.
+
+    Episodes never terminate, they are truncated: the info of an environment whose episode has ended holds its last
+    observation (`terminal_observation`) and `TimeLimit.truncated`, from which the learner bootstraps. All other infos
+    are empty: reward terms and actions are summed for the whole batch in `statistics` instead.
+
+    Args:
+        env: The environment.
+        reward_scale: Constant factor on the reward.
+        stagger: Let the first episodes begin at intervals spread evenly over an episode, so that they do not all end at
+            the same step. Only their length differs: the system is idle at that interval as it is at the first.
+    """
+
+    def __init__(self, env: EdgeCloudVecEnv, reward_scale: float = 1.0, stagger: bool = False) -> None:
+        self.env, self.reward_scale, self.stagger = env, reward_scale, stagger
+        self.statistics = Statistics(env.problem.nvec)
+        self._actions = np.zeros((env.num_envs, 4), dtype=np.int64)
+        self._reward = TERMS.index("reward")
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> NDArray[np.float32]:
+        """Start new episodes; the seed given to `seed` (of environment 0) starts the sequence of worlds."""
+        options = self._options[0] if self._options else {}
+        observation, _ = self.env.reset(seed=self._seeds[0], options=options)
+        if self.stagger:
+            state = self.env.get_state()
+            length = self.env.problem.params.episode_intervals
+            state.t[:] = np.arange(self.num_envs) * length // self.num_envs
+            self.env.set_state(state)
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(
+        self,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
+        """Advance all environments by one interval."""
+        before = time.perf_counter()
+        observation, _, terminated, truncated, info = self.env.step(self._actions)
+        terms = self.env.simulator.terms
+        self.statistics.add(terms, self._actions, time.perf_counter() - before)
+        done = terminated | truncated
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for i in np.flatnonzero(done):
+            infos[i]["terminal_observation"] = info["final_obs"][i]
+            infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
+        reward = (terms[:, self._reward] * self.reward_scale).astype(np.float32)
+        return observation, reward, done, infos
+
+    def get_state(self) -> State:
+        """A deep copy of the simulation's state."""
+        return self.env.get_state()
+
+    def set_state(self, state: State) -> NDArray[np.float32]:
+        """Restore a copied state and return the observation that it stands at."""
+        self.env.set_state(state)
+        return self.env.problem.encoder(self.env.measurements.rows)
+
+    def close(self) -> None:
+        """Nothing is held outside the process."""
+        self.env.close()
+
+    def get_attr(self, attr_name: str, indices: Indices = None) -> list[Any]:
+        """An attribute of the batched environment, once per environment asked for."""
+        value = getattr(self.env, attr_name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Indices = None) -> None:
+        """Set an attribute of the batched environment; the environments share it.
+
+        Raises:
+            ValueError: Only some environments are named.
+        """
+        self._need_all(attr_name, indices)
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: Indices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of the batched environment once; its result stands for every environment asked for."""
+        result = getattr(self.env, method_name)(*method_args, **method_kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[Wrapper[Any, Any, Any, Any]], indices: Indices = None) -> list[bool]:
+        """Never: there are no single environments to wrap."""
+        return [False for _ in self._get_indices(indices)]
+
+    def _need_all(self, name: str, indices: Indices) -> None:
+        if indices is not None and sorted(self._get_indices(indices)) != list(range(self.num_envs)):
+            raise ValueError(f"'{name}' is shared by all environments of a batch: leave 'indices' out.")

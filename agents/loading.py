@@ -1,0 +1,42 @@
+"""A trained network as a stable-baselines3 policy, for those who want torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, MultiDiscrete
+
+from .checkpoint import read_checkpoint
+from .fast_policy import FastMultiDiscretePolicy
+from .ppo_policy import checkpoint_path, network_shapes
+
+__all__ = ["load_sb3_policy"]
+
+
+def load_sb3_policy(path: str | Path, which: str = "best") -> FastMultiDiscretePolicy:
+    """The stable-baselines3 policy of a run or checkpoint, in evaluation mode; it maps encoded observations to actions.
+
+    Args:
+        path: A run folder or a checkpoint file.
+        which: 'best' or 'last', where a folder is given.
+
+    Raises:
+        InputError: There is no checkpoint, or it is damaged or incomplete.
+    """
+    checkpoint = read_checkpoint(checkpoint_path(path, which))
+    meta = checkpoint.meta
+    layers = list(meta["hidden"])
+    policy = FastMultiDiscretePolicy(
+        Box(-1.0, 1.0, shape=(meta["observation_size"],), dtype=np.float32),
+        MultiDiscrete(meta["nvec"]),
+        lambda _: 0.0,
+        net_arch={"pi": layers, "vf": layers},
+        activation_fn=torch.nn.ReLU if meta["activation"] == "relu" else torch.nn.Tanh,
+    )
+    shapes = network_shapes(meta["observation_size"], tuple(layers), sum(meta["nvec"]))
+    weights = checkpoint.shaped("policy", shapes)
+    policy.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    policy.set_training_mode(False)
+    return policy

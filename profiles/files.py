@@ -1,0 +1,208 @@
+"""Profile files: a JSON file to read and a compressed table of arrays beside it, tied together by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import InputError, did_you_mean
+from .profile import Exit, Profile, Reference, Stage
+
+__all__ = ["FORMAT", "VERSION", "list_profiles", "load_profile", "save_profile"]
+
+FORMAT = "edgecloud-profile"
+VERSION = 1
+"""Version of the file format; a reader refuses newer ones instead of guessing."""
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Table(_Part):
+    file: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*\.npz$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    samples: Annotated[int, Field(ge=1)]
+
+
+class _Leakage(_Part):
+    measure: str
+    values: tuple[float, ...]
+
+
+class _File(_Part):
+    """The JSON file, key by key."""
+
+    format: Literal["edgecloud-profile"]
+    version: Literal[1]
+    name: str
+    description: str
+    input_bytes: int
+    result_bytes: int
+    stages: tuple[Stage, ...]
+    exits: tuple[Exit, ...]
+    leakage: _Leakage
+    reference: Reference
+    table: _Table
+    provenance: dict[str, Any]
+
+
+def list_profiles() -> tuple[str, ...]:
+    """The names of the shipped profiles, sorted."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.json")))
+
+
+def load_profile(name_or_path: str | Path) -> Profile:
+    """A shipped profile by name, or a profile file by path.
+
+    Args:
+        name_or_path: `cifar10-ee-32`, or the path of a `.json` file whose table lies beside it.
+
+    Raises:
+        InputError: If nothing has that name, or if the file breaks a rule; names file, field, rule and value.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".json":
+        path = SHIPPED / f"{name_or_path}.json"
+        if str(name_or_path) not in list_profiles():
+            remedy = did_you_mean(str(name_or_path), list_profiles()) + " or the path of a .json file"
+            raise InputError("profile", "name", "must be a shipped profile", str(name_or_path), remedy)
+    content = _read_json(path)
+    confidence, correct = _read_table(path, content.table)
+    try:
+        return Profile(
+            name=content.name,
+            description=content.description,
+            stages=content.stages,
+            input_bytes=content.input_bytes,
+            result_bytes=content.result_bytes,
+            exits=content.exits,
+            confidence=confidence,
+            correct=correct,
+            leakage=np.array(content.leakage.values, dtype=np.float64),
+            leakage_measure=content.leakage.measure,
+            reference=content.reference,
+            provenance=content.provenance,
+        )
+    except InputError as error:
+        raise InputError(path, error.field, error.rule, error.value, error.remedy) from error
+
+
+def save_profile(profile: Profile, path: str | Path) -> Path:
+    """Write a profile as a JSON file and, beside it, a `.npz` file of the same name.
+
+    Each file is replaced in one step, the table first. If the process dies between the two, the digest in the old JSON
+    file no longer fits and loading says so.
+
+    Args:
+        profile: What to write.
+        path: The `.json` file, or a folder that receives `NAME.json`.
+
+    Returns:
+        The path of the JSON file.
+    """
+    target = Path(path)
+    if target.suffix != ".json":
+        target = target / f"{profile.name}.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, confidence=profile.confidence, correct=profile.correct)
+    table = {
+        "file": f"{target.stem}.npz",
+        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "samples": profile.n_samples,
+    }
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": profile.name,
+        "description": profile.description,
+        "input_bytes": profile.input_bytes,
+        "result_bytes": profile.result_bytes,
+        "stages": [stage.model_dump(mode="json", exclude_none=True) for stage in profile.stages],
+        "exits": [head.model_dump(mode="json", exclude_none=True) for head in profile.exits],
+        "leakage": {"measure": profile.leakage_measure, "values": profile.leakage.tolist()},
+        "reference": profile.reference.model_dump(mode="json", exclude_none=True),
+        "table": table,
+        "provenance": dict(profile.provenance),
+    }
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    _replace(target.with_suffix(".npz"), buffer.getvalue())
+    _replace(target, text.encode())
+    return target
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def _read_json(path: Path) -> _File:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(path, "", "must be an existing profile file") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(path, "", "must be a readable JSON file", str(error)) from error
+    version = raw.get("version") if isinstance(raw, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise InputError(path, "version", f"must be at most {VERSION}", version, "update edgecloud to read it")
+    try:
+        return _File.model_validate(raw)
+    except ValidationError as error:
+        raise _as_input_error(path, error, raw) from error
+
+
+def _as_input_error(path: Path, error: ValidationError, raw: Any) -> InputError:
+    """The first complaint of pydantic in the words of this project."""
+    first = error.errors()[0]
+    field = ""
+    for part in first["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
+    rule = first["msg"][0].lower() + first["msg"][1:]
+    if first["type"] == "extra_forbidden":
+        known = _File.model_fields if len(first["loc"]) == 1 else ()
+        remedy = did_you_mean(str(first["loc"][-1]), known) if known else "remove it, or check its spelling"
+        return InputError(path, field, "is an unknown key", first["input"], remedy)
+    if first["type"] == "missing":
+        return InputError(path, field, "is missing")
+    return InputError(path, field, rule, first["input"])
+
+
+def _read_table(path: Path, table: _Table) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The two arrays of the side file, after its digest was checked; nothing in it is ever unpickled."""
+    side = path.parent / table.file
+    try:
+        content = side.read_bytes()
+    except OSError as error:
+        raise InputError(side, "", f"must exist: {path.name} keeps its table there") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != table.sha256:
+        remedy = "the two files belong together: restore both or make the profile again"
+        raise InputError(side, "sha256", f"must be {table.sha256}, as {path.name} says", digest, remedy)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InputError(side, "", "must be a .npz file of plain arrays", str(error)) from error
+    if set(found) != {"confidence", "correct"}:
+        raise InputError(side, "", "must hold the arrays confidence and correct", sorted(found))
+    for name, kind, words in (("confidence", "f", "floating-point"), ("correct", "b", "boolean")):
+        if found[name].dtype.kind != kind:
+            raise InputError(side, name, f"must be {words}", str(found[name].dtype))
+        if found[name].shape[:1] != (table.samples,):
+            rule = f"must have {table.samples} rows, as {path.name} says"
+            raise InputError(side, name, rule, found[name].shape)
+    return found["confidence"].astype(np.float32), found["correct"].astype(np.bool_)

@@ -1,0 +1,95 @@
+"""The rules that a profile must obey as a whole."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .profile import Profile
+
+__all__ = ["check_profile"]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+SPEED_TOLERANCE = 0.01
+"""How far the stated effective speed may lie from total operations over total latency, relative."""
+
+
+def check_profile(profile: Profile) -> None:
+    """Check what the types of the single values cannot: that the parts of a profile agree.
+
+    Raises:
+        InputError: With the first broken rule; its source is the profile's name.
+    """
+    source = profile.name or "profile"
+    if not NAME.fullmatch(profile.name):
+        raise InputError(source, "name", "must be lower-case letters, digits, '.', '_' and '-'", profile.name)
+    for field, value in (("input_bytes", profile.input_bytes), ("result_bytes", profile.result_bytes)):
+        if value < 1:
+            raise InputError(source, field, "must be at least 1", value)
+    _check_stages(profile, source)
+    _check_exits(profile, source)
+    _check_table(profile, source)
+    _check_leakage(profile, source)
+    _check_speed(profile, source)
+
+
+def _check_stages(profile: Profile, source: str) -> None:
+    if not profile.stages:
+        raise InputError(source, "stages", "must have at least one entry", 0)
+    names = [stage.name for stage in profile.stages]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise InputError(source, f"stages[{index}].name", "must differ from the other stages' names", name)
+
+
+def _check_exits(profile: Profile, source: str) -> None:
+    after = [head.after_stage for head in profile.exits]
+    if not after:
+        raise InputError(source, "exits", "must have at least the final classifier", 0)
+    for index in range(1, len(after)):
+        if after[index] <= after[index - 1]:
+            raise InputError(source, f"exits[{index}].after_stage", f"must be above {after[index - 1]}", after[index])
+    if after[-1] != profile.n_stages:
+        rule = f"must be {profile.n_stages}, the number of stages: the last exit is the final classifier"
+        raise InputError(source, f"exits[{len(after) - 1}].after_stage", rule, after[-1])
+
+
+def _check_table(profile: Profile, source: str) -> None:
+    confidence, correct = profile.confidence, profile.correct
+    if confidence.ndim != 2 or confidence.shape[0] < 1 or confidence.shape[1] != profile.n_exits:
+        rule = f"must have shape (samples, {profile.n_exits}), one column per exit"
+        raise InputError(source, "confidence", rule, confidence.shape)
+    if correct.shape != confidence.shape:
+        raise InputError(source, "correct", f"must have the shape of confidence, {confidence.shape}", correct.shape)
+    bad = np.argwhere(~((confidence >= 0) & (confidence <= 1)))
+    if len(bad):
+        row, column = (int(number) for number in bad[0])
+        raise InputError(source, f"confidence[{row},{column}]", "must lie in [0, 1]", float(confidence[row, column]))
+
+
+def _check_leakage(profile: Profile, source: str) -> None:
+    leakage, cuts = profile.leakage, profile.n_stages + 1
+    if leakage.shape != (cuts,):
+        raise InputError(source, "leakage", f"must have {cuts} entries, one per cut", leakage.shape)
+    for cut, value in enumerate(leakage.tolist()):
+        if not 0 <= value <= 1:
+            raise InputError(source, f"leakage[{cut}]", "must lie in [0, 1]", value)
+    if leakage[0] != 1:
+        raise InputError(source, "leakage[0]", "must be 1, the raw input", float(leakage[0]))
+    if leakage[-1] != 0:
+        raise InputError(source, f"leakage[{cuts - 1}]", "must be 0: no activation is sent", float(leakage[-1]))
+
+
+def _check_speed(profile: Profile, source: str) -> None:
+    if profile.total_latency_s <= 0 or profile.total_flops <= 0:
+        raise InputError(source, "stages", "must have positive latency and operations in total", 0)
+    expected = profile.total_flops / profile.total_latency_s
+    stated = profile.reference.effective_flops
+    if abs(stated - expected) > SPEED_TOLERANCE * expected:
+        rule = f"must be total operations over total latency, {expected:.6g}"
+        raise InputError(source, "reference.effective_flops", rule, stated)

