@@ -1,4 +1,4 @@
-"""How the kernel is compiled: without reference counting, cached between runs, anew when any of its parts has changed."""
+"""How the kernel is compiled: without reference counting, cached between runs, anew when a part of it has changed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numba.core.options import DefaultOptions
 __all__ = ["entry", "entry_point", "inner", "refresh"]
 
 
-def _known(**options: bool) -> dict[str, bool]:
+def _known(**options: bool) -> dict[str, Any]:
     """Those options that the installed numba has."""
     return {name: value for name, value in options.items() if hasattr(DefaultOptions, name)}
 
 
-# The kernel's arguments are tuples of some ninety arrays and it allocates nothing. Counting references to each of them on
-# every access costs twenty times the simulation itself; without allocations there is nothing to count.
+# The kernel's arguments are tuples of some ninety arrays and it allocates nothing. Counting references to each of them
+# on every access costs twenty times the simulation itself; without allocations there is nothing to count.
 _UNCOUNTED = _known(_nrt=False)
 
 inner: Any = njit(error_model="numpy", **_known(forceinline=True), **_UNCOUNTED)
@@ -33,8 +33,8 @@ entry: Any = njit(cache=True, error_model="numpy", **_UNCOUNTED)
 def refresh(module_file: str, *parts: ModuleType) -> None:
     """Recompile the entry points of a module if something that is compiled into them is newer than their cache.
 
-    numba compares the time stamp of one file only, the one that defines the entry point; so that file gets a new one. Where
-    it may not be written (an installed package), its parts do not change by themselves either.
+    numba compares the time stamp of one file only, the one that defines the entry point; so that file gets a new one.
+    Where it may not be written (an installed package), its parts do not change by themselves either.
     """
     own = Path(module_file)
     with suppress(OSError):
@@ -48,6 +48,9 @@ def entry_point(function: Any, arguments: tuple[Any, ...]) -> Any:
 
     Calling it skips numba's look-up of the types of all arrays (ten microseconds a call): the caller answers for them.
     """
-    signature = tuple(typeof(argument) for argument in arguments)
+    signature = tuple(
+        typeof(argument)  # type: ignore[no-untyped-call]
+        for argument in arguments
+    )
     function.compile(signature)
     return function.get_overload(signature)

@@ -1,7 +1,7 @@
 """From measurements in SI units to the network's observation, by fixed constants.
 
-The encoder is pure NumPy and holds no learned statistics: the environment, an exported policy and a serving system use the
-same one, so training and serving cannot drift apart, and no second file has to travel with a checkpoint.
+The encoder is pure NumPy and holds no learned statistics: the environment, an exported policy and a serving system use
+the same one, so training and serving cannot drift apart, and no second file has to travel with a checkpoint.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _QUEUE_TOP = 64.0
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """Scales a measured row to about [-1, 1]: (log1p(x / scale) or x / scale) * gain + shift, clipped; then one-hot parts.
+    """Scales a measured row to [-1, 1]: (log1p(x / scale) or x / scale) * gain + shift, clipped; then one-hot parts.
 
     Attributes:
         source: Measured column of each output, int64 (L,).

@@ -1,9 +1,9 @@
 """One control interval of a batch of environments, request by request, compiled.
 
-Requests are served in order of arrival at every resource (an in-order pipeline, as frames of a stream are), so the waiting
-time at each follows Lindley's recursion, start = max(ready, free); Kiefer and Wolfowitz's for the VM pool. A request's whole
-path is settled when it arrives, hence its latency belongs to the interval in which it arrived and nothing is gained by
-delaying it. The plan in force at arrival (cut, threshold, route) stays with the request.
+Requests are served in order of arrival at every resource (an in-order pipeline, as frames of a stream are), so the
+waiting time at each follows Lindley's recursion, start = max(ready, free); Kiefer and Wolfowitz's for the VM pool. A
+request's whole path is settled when it arrives, hence its latency belongs to the interval in which it arrived and
+nothing is gained by delaying it. The plan in force at arrival (cut, threshold, route) stays with the request.
 
 Functions here take the tuples of `envs.state`; physics that broadcasts over arrays is in `envs.physics`.
 """
@@ -178,176 +178,170 @@ def _move_cut(p, s, i, placement, begin_s):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _request(p, bank, s, i, out, record, arrival_s, begin_s, plan, easy_share, load, link, base, j):  # type: ignore[no-untyped-def]
-    """Settle one request: its path, waiting, failure, energy and cost; and note it as in flight."""
-    cut_device, cut_edge, threshold, route = plan
-    first, length, offset = link
-    h0 = stream(base, _REQUEST + j)
-    h1 = mix(h0 + np.uint64(0x632BE59BD9B4E019))
-    # One draw picks the half of the test set (hard with the regime's probability) and the sample within it.
+def _draw_rank(p, bits, easy_share):  # type: ignore[no-untyped-def]
+    """A test sample, by difficulty: one draw picks the half (hard with the regime's probability) and a place in it."""
     samples = len(p.difficulty_order)
-    u = (np.float64(h1 >> _S32) + 0.5) * _TWO_POW_MINUS_32
     half = samples // 2
     hard_share = 1.0 - easy_share
+    u = (np.float64(bits >> _S32) + 0.5) * _TWO_POW_MINUS_32
     if u < hard_share:
-        rank = min(int(u / hard_share * half), half - 1)
-    else:
-        rank = half + min(int((u - hard_share) / easy_share * (samples - half)), samples - half - 1)
-    sample = p.difficulty_order[rank]
+        return min(int(u / hard_share * half), half - 1)
+    return half + min(int((u - hard_share) / easy_share * (samples - half)), samples - half - 1)
 
+
+@inner
+def _serve(ready_s, free_s, seconds, deadline_s):  # type: ignore[no-untyped-def]
+    """Lindley's recursion with a deadline: nothing starts after it and what runs is cut off by it.
+
+    Returns:
+        Begin, end (that of the server's work for this request), and whether the server began and finished it.
+    """
+    begin = max(ready_s, free_s)
+    if begin >= deadline_s:
+        return begin, begin, False, False
+    end = begin + seconds
+    return begin, min(end, deadline_s), True, end <= deadline_s
+
+
+@inner
+def _uplink(p, bank, s, i, out, ready_s, deadline_s, cut, link):  # type: ignore[no-untyped-def]
+    """Send the tensor at a cut. Returns begin, end, whether it arrived, round-trip time, radio energy, and leakage."""
+    first, length, offset = link
+    bits = 8.0 * p.cut_bytes[cut]
+    begin = max(ready_s, s.uplink_free_s[i])
+    if begin >= deadline_s:
+        return _NEVER, deadline_s, False, p.rtt_s, 0.0, 0.0
+    end = send(bank.rate_bps, first, length, offset, p.interval_s, begin, bits, deadline_s)
+    done = end <= deadline_s
+    if not done:
+        end = deadline_s
+        bits = carried_bits(bank.rate_bps, first, length, offset, p.interval_s, begin, end)
+    s.uplink_free_s[i] = end
+    mean_bps = bits / (end - begin) if end > begin else 0.0
+    radio_j = min(p.radio_base_w + p.radio_w_per_bps * mean_bps, p.radio_limit_w) * (end - begin)
+    out[_RADIO_J] += radio_j
+    out[_UPLINK] += p.cut_bytes[cut]
+    rtt = bank.rtt_s[first + _bin(offset, int(end / p.interval_s), length)]
+    return begin, end, done, p.rtt_s if np.isnan(rtt) else rtt, radio_j, p.leakage[cut]
+
+
+@inner
+def _cloud(p, s, i, out, ready_s, deadline_s, route, vm_s, faas_s, bits):  # type: ignore[no-untyped-def]
+    """Serve a request in the cloud.
+
+    Returns:
+        End, whether there is one, function instance (-1: none), begin and end of its occupation, whether it was cold.
+    """
+    slot = -1
+    if route != 1:
+        slot = choose_vm(s, i)
+        if route == 2 and (slot < 0 or s.vm_free_s[i, slot] > ready_s + p.spill_wait_s):
+            slot = -1
+    if slot >= 0:
+        _, end, began, done = _serve(ready_s, s.vm_free_s[i, slot], vm_s, deadline_s)
+        if began:
+            s.vm_free_s[i, slot] = end
+        return end, done, -1, 0.0, 0.0, False
+    if route == 0:  # the pool is empty: nobody answers before the timeout
+        return ready_s, False, -1, 0.0, 0.0, False
+    instance, begin, end, billed_ms, cold = serve_function(p, s, i, ready_s, deadline_s, faas_s, bits)
+    if instance >= 0:
+        out[_FAAS_MS] += billed_ms
+        out[_FAAS_REQUESTS] += 1.0
+        out[_COLD] += 1.0 if cold else 0.0
+    return end, instance >= 0, instance, begin, end, cold
+
+
+@inner
+def _request(p, bank, s, i, out, record, arrival_s, plan, world, base, j):  # type: ignore[no-untyped-def]
+    """Settle one request: its path, waiting, failure, energy and cost; and note it as in flight."""
+    cut_device, cut_edge, threshold, route = plan
+    easy_share, load, link = world
+    h0 = stream(base, _REQUEST + j)
+    h1 = mix(h0 + np.uint64(0x632BE59BD9B4E019))
+    sample = _draw_rank(p, h1, easy_share)
     never = threshold == p.exit_of.shape[0] - 1
     work = 1 if never else 0  # without exit heads, nothing is spent on them
     exit_index = p.exit_of[threshold, sample]
     last = p.exit_position[exit_index]
     deadline = arrival_s + p.timeout_s
-    failed = p.battery_j > 0.0 and s.battery_j[i] <= 0.0
-    now = arrival_s
-    leaked = 0.0
-    bits = 0.0
-    uplink_start = _NEVER
-    rtt = p.rtt_s
-    joules = 0.0
-    instance, begin, free = -1, 0.0, 0.0
-    cold = False
+    alive = p.battery_j <= 0.0 or s.battery_j[i] > 0.0
+    now, joules, leaked, rtt = arrival_s, 0.0, 0.0, p.rtt_s
+    uplink_start, device_end, uplink_end, edge_end = _NEVER, deadline, deadline, deadline
+    instance, begin, free, cold = -1, 0.0, 0.0, False
 
     stop = min(last, cut_device)
-    if stop > 0 and not failed:
-        start = max(now, s.device_free_s[i])
-        if start >= deadline:
-            failed = True
-        else:
-            end = start + p.device_work_s[work, stop] * p.device_noise[(h1 >> _S21) & _MASK]
-            if end > deadline:
-                failed = True
-                end = deadline
-            s.device_free_s[i] = end
-            joules = (end - start) * (p.device_busy_w - p.device_idle_w)
+    if alive and stop > 0:
+        seconds = p.device_work_s[work, stop] * p.device_noise[(h1 >> _S21) & _MASK]
+        start, now, began, alive = _serve(now, s.device_free_s[i], seconds, deadline)
+        if began:
+            s.device_free_s[i] = now
+            joules = (now - start) * (p.device_busy_w - p.device_idle_w)
             out[_DEVICE_J] += joules
-            now = end
-    device_end = deadline if failed else now
-    uplink_end, edge_end = device_end, device_end
-
-    if last > cut_device and not failed:
-        bits = 8.0 * p.cut_bytes[cut_device]
-        start = max(now, s.uplink_free_s[i])
-        if start >= deadline:
-            failed = True
-        else:
-            end = send(bank.rate_bps, first, length, offset, p.interval_s, start, bits, deadline)
-            failed = end > deadline
-            end = min(end, deadline)
-            uplink_start = start
-            s.uplink_free_s[i] = end
-            leaked = p.leakage[cut_device]
-            sent = carried_bits(bank.rate_bps, first, length, offset, p.interval_s, start, end) if failed else bits
-            mean_bps = sent / (end - start) if end > start else 0.0
-            radio_j = min(p.radio_base_w + p.radio_w_per_bps * mean_bps, p.radio_limit_w) * (end - start)
-            out[_RADIO_J] += radio_j
-            joules += radio_j
-            out[_UPLINK] += p.cut_bytes[cut_device]
-            recorded = bank.rtt_s[first + _bin(offset, int(end / p.interval_s), length)]
-            if not np.isnan(recorded):
-                rtt = recorded
-            now = end + 0.5 * rtt
-            uplink_end = end
-        if failed:
-            uplink_end = deadline
-        edge_end = uplink_end
-
-        if not failed and cut_edge > cut_device:
-            start = max(now, s.edge_free_s[i])
-            if start >= deadline:
-                failed = True
-            else:
-                seconds = p.edge_work_s[work, min(last, cut_edge)] - p.edge_work_s[work, cut_device]
-                seconds *= p.edge_noise[(h1 >> _S10) & _MASK] / (1.0 - load)
-                end = start + seconds
-                if end > deadline:
-                    failed = True
-                    end = deadline
-                s.edge_free_s[i] = end
-                out[_EDGE_MS] += np.ceil((end - start) * 1000.0 - 1e-6)
+    if alive:
+        device_end = now
+    if alive and last > cut_device:
+        uplink_start, now, alive, rtt, radio_j, leaked = _uplink(p, bank, s, i, out, now, deadline, cut_device, link)
+        joules += radio_j
+        if alive:
+            uplink_end = now
+            now += 0.5 * rtt
+        if alive and cut_edge > cut_device:
+            seconds = p.edge_work_s[work, min(last, cut_edge)] - p.edge_work_s[work, cut_device]
+            seconds *= p.edge_noise[(h1 >> _S10) & _MASK] / (1.0 - load)
+            start, now, began, alive = _serve(now, s.edge_free_s[i], seconds, deadline)
+            if began:
+                s.edge_free_s[i] = now
+                out[_EDGE_MS] += np.ceil((now - start) * 1000.0 - 1e-6)
                 out[_EDGE_REQUESTS] += 1.0
-                now = end
-        edge_end = deadline if failed else now
-
-        if not failed and last > cut_edge:
+        if alive:
+            edge_end = now
+        if alive and last > cut_edge:
             now += 8.0 * p.cut_bytes[cut_edge] / p.backhaul_bps + 0.5 * p.backhaul_rtt_s
             out[_TRANSIT] += p.cut_bytes[cut_edge]
-            slot = -1
-            if route != 1:
-                slot = choose_vm(s, i)
-                if route == 2 and (slot < 0 or s.vm_free_s[i, slot] > now + p.spill_wait_s):
-                    slot = -1
-            cloud_bits = h0 & _MASK
-            if slot >= 0:
-                start = max(now, s.vm_free_s[i, slot])
-                if start >= deadline:
-                    failed = True
-                else:
-                    seconds = p.vm_work_s[work, last] - p.vm_work_s[work, cut_edge]
-                    end = start + seconds * p.vm_noise[cloud_bits]
-                    if end > deadline:
-                        failed = True
-                        end = deadline
-                    s.vm_free_s[i, slot] = end
-                    now = end
-            elif route == 0:
-                failed = True  # the pool is empty: nobody answers before the timeout
-            else:
-                seconds = (p.faas_work_s[work, last] - p.faas_work_s[work, cut_edge]) * p.faas_noise[cloud_bits]
-                instance, begin, free, billed_ms, cold = serve_function(p, s, i, now, deadline, seconds, mix(h1))
-                if instance < 0:
-                    failed = True
-                else:
-                    now = free
-                    out[_FAAS_MS] += billed_ms
-                    out[_FAAS_REQUESTS] += 1.0
-                    if cold:
-                        out[_COLD] += 1.0
-            if not failed:
+            vm_s = (p.vm_work_s[work, last] - p.vm_work_s[work, cut_edge]) * p.vm_noise[h0 & _MASK]
+            faas_s = (p.faas_work_s[work, last] - p.faas_work_s[work, cut_edge]) * p.faas_noise[h0 & _MASK]
+            now, alive, instance, begin, free, cold = _cloud(p, s, i, out, now, deadline, route, vm_s, faas_s, mix(h1))
+            if alive:
                 now += 0.5 * p.backhaul_rtt_s
                 out[_EGRESS] += p.result_bytes
-        if not failed:
-            now += 0.5 * rtt
-            failed = now > deadline
-    if failed:
-        now = deadline
+        now += 0.5 * rtt
+        alive = alive and now <= deadline
+    now = now if alive else deadline
 
-    latency = p.timeout_s if failed else now - arrival_s
+    latency = now - arrival_s if alive else p.timeout_s
     right = p.correct[sample, exit_index]
     out[_ARRIVED] += 1.0
     out[_LATENCY] += latency
     out[_LEAKAGE] += leaked
-    if failed:
-        out[_FAILED] += 1.0
-    else:
+    if alive:
         out[_CORRECT] += right
         out[_LOSS] += np.float64(p.correct[sample, p.correct.shape[1] - 1]) - np.float64(right)
+    else:
+        out[_FAILED] += 1.0
 
     k = s.flights[i]
     if k >= s.flight.shape[1]:
         raise OverflowError("more requests in flight than the state has room for")
     flight = s.flight[i, k]
-    flight[_DEVICE_END] = min(device_end, now)
-    flight[_UPLINK_START] = uplink_start
-    flight[_UPLINK_END] = min(uplink_end, now)
-    flight[_EDGE_END] = (
-        min(edge_end, now) if last > cut_edge else now
-    )  # an answer of the edge is the edge's until it is back
-    flight[_END] = now
-    flight[_BITS] = bits
-    flight[_EXIT] = exit_index
+    flight[_DEVICE_END], flight[_UPLINK_START], flight[_UPLINK_END] = (
+        min(device_end, now),
+        uplink_start,
+        min(uplink_end, now),
+    )
+    # An answer of the edge is the edge's until it is back.
+    flight[_EDGE_END], flight[_END] = min(edge_end, now) if last > cut_edge else now, now
+    flight[_BITS] = 8.0 * p.cut_bytes[cut_device]
+    flight[_EXIT], flight[_LOST] = exit_index, 0.0 if alive else 1.0
     flight[_SEEN] = np.nan if never else p.first_confidence[sample]
-    flight[_LOST] = 1.0 if failed else 0.0
     flight[_JOULES] = joules
     flight[_INSTANCE], flight[_BEGIN], flight[_FREE] = instance, begin, free
     s.flights[i] = k + 1
     if len(record) > 0:
         row = record[j]
-        row[0], row[1], row[2] = arrival_s, sample, exit_index
-        row[3], row[4], row[5], row[6] = min(device_end, now), min(uplink_end, now), min(edge_end, now), now
-        row[7], row[8], row[9], row[10] = latency, 1.0 if failed else 0.0, leaked, right
+        row[0], row[1], row[2] = arrival_s, p.difficulty_order[sample], exit_index
+        row[3], row[4], row[5], row[6] = flight[_DEVICE_END], flight[_UPLINK_END], min(edge_end, now), now
+        row[7], row[8], row[9], row[10] = latency, flight[_LOST], leaked, right
         row[11], row[12] = 1.0 if instance >= 0 else 0.0, 1.0 if cold else 0.0
 
 
@@ -418,12 +412,11 @@ def _sweep(p, bank, s, i, out, row, end_s, link, exits):  # type: ignore[no-unty
 @inner
 def _book(p, s, i, flight, end_s):  # type: ignore[no-untyped-def]
     """Take notice of what has happened to a request by now, and of nothing that is still to come."""
-    if flight[_UPLINK_END] <= end_s:
-        if p.battery_j > 0.0:
-            s.battery_j[i] -= flight[_JOULES]
+    if p.battery_j > 0.0 and flight[_UPLINK_END] <= end_s:
+        s.battery_j[i] -= flight[_JOULES]
         flight[_JOULES] = 0.0
-    instance = int(flight[_INSTANCE])
-    if instance >= 0 and flight[_BEGIN] <= end_s:
+    if flight[_INSTANCE] >= 0.0 and flight[_BEGIN] <= end_s:
+        instance = int(flight[_INSTANCE])
         s.faas_seen_s[i, instance] = max(s.faas_seen_s[i, instance], flight[_FREE])
         flight[_INSTANCE] = -1.0
 
@@ -515,7 +508,7 @@ def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-unt
     load = p.edge_load[s.edge_state[i]]
     n = _arrivals(p, s, i, base, begin_s, times)
     for j in range(n):
-        _request(p, bank, s, i, out, record, times[j], begin_s, plan, easy_share, load, link, base, j)
+        _request(p, bank, s, i, out, record, times[j], plan, (easy_share, load, link), base, j)
     last = s.t[i] + 1 == p.episode_intervals
     out[_VM_S] = bill_vms(p, s, i, begin_s + p.interval_s, last)
     out[_DEVICE_J] += p.device_idle_w * p.interval_s

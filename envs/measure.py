@@ -1,8 +1,8 @@
 """What a real controller can measure at the end of an interval: the only thing that any policy sees.
 
-One row of SI units per environment. The kernel writes it, the observation encoder scales it, every rule reads it by name,
-and a serving system fills the same row from its own telemetry. Nothing in it depends on what has not yet happened: queue
-lengths count requests that are there, confidences and exits come from requests that have been answered.
+One row of SI units per environment. The kernel writes it, the observation encoder scales it, every rule reads it by
+name, and a serving system fills the same row from its own telemetry. Nothing in it depends on what has not yet
+happened: queue lengths count requests that are there, confidences and exits come from requests that have been answered.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ SCHEMA = (
     Field("route", 1, "index", "route in force"),
     Field("vm_target", 1, "VMs", "pool size asked for"),
     Field("placement_age", 1, "intervals", "since the placement last changed"),
-    Field("other_placement", 1, "index", "the other placement kept loaded, most recent first; that in force if none is"),
+    Field("other_placement", 1, "index", "the placement kept loaded besides; that in force if none is"),
     Field("battery", 1, "share", "charge left; 1 on mains"),
     Field("weights", 3, "share", "preference for latency, cost, privacy; on the simplex"),
 )

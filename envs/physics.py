@@ -100,8 +100,8 @@ def energy_j(power_w: ArrayLike, seconds: ArrayLike) -> Floats:
 def lognormal_factors(sigma: float) -> Floats:
     """A table of service-time factors with mean exactly one and a lognormal long tail, shape (2048,).
 
-    Each entry is the mean of the distribution over its equally likely bin, so that a uniformly drawn entry has the right mean
-    and only the variance inside a bin is lost.
+    Each entry is the mean of the distribution over its equally likely bin, so that a uniformly drawn entry has the
+    right mean and only the variance inside a bin is lost.
 
     >>> table = lognormal_factors(0.3)
     >>> bool(abs(table.mean() - 1) < 1e-12)

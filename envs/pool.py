@@ -28,8 +28,8 @@ def choose_vm(s, i):  # type: ignore[no-untyped-def]
 def set_target(p, s, i, target, now_s, key):  # type: ignore[no-untyped-def]
     """Launch, keep or drain VMs so that `target` of them accept requests.
 
-    Up: VMs that are draining are kept first, then new ones boot. Down: VMs still booting go first, then those that are free
-    first; a VM stops when its last request is done.
+    Up: VMs that are draining are kept first, then new ones boot. Down: VMs still booting go first, then those that are
+    free first; a VM stops when its last request is done.
     """
     slots = s.vm_launch_s.shape[1]
     accepting = 0
@@ -69,7 +69,8 @@ def set_target(p, s, i, target, now_s, key):  # type: ignore[no-untyped-def]
 def bill_vms(p, s, i, now_s, settle):  # type: ignore[no-untyped-def]
     """Seconds billed since the last call: started seconds of every VM; the minimum falls due when a VM stops.
 
-    With `settle` (end of an episode) the minimum of VMs that still run falls due too, so that no policy profits from the end.
+    With `settle` (end of an episode) the minimum of VMs that still run falls due too, so that no policy profits from
+    the end.
     """
     total = 0
     for k in range(s.vm_launch_s.shape[1]):
@@ -91,11 +92,12 @@ def bill_vms(p, s, i, now_s, settle):  # type: ignore[no-untyped-def]
 def serve_function(p, s, i, ready_s, deadline_s, seconds, bits):  # type: ignore[no-untyped-def]
     """Run one invocation: the warm instance used last, else a new one, else (at the limit) the one that is free first.
 
-    A request that could only begin after its deadline is refused. One that has begun cannot be cancelled: it runs, and is
-    billed, to its end.
+    A request that could only begin after its deadline is refused. One that has begun cannot be cancelled: it runs, and
+    is billed, to its end.
 
     Returns:
-        Instance (-1: refused), begin and end of the occupation (s), milliseconds billed, and whether it was a cold start.
+        Instance (-1: refused), begin and end of the occupation (s), milliseconds billed, and whether it was a cold
+        start.
     """
     slots = s.faas_order.shape[1]
     rank = 0  # instances are kept in order of when they are free, latest first: look past those at work

@@ -219,19 +219,23 @@ def _params(
     noise = {k: lognormal_factors(t.noise_sigma) for k, t in tiers.items()}
     arrivals, sojourn_s = scenario.arrivals, scenario.arrivals.sojourn_s or (math.inf,)
     counts = np.zeros(0, dtype=np.int64)
+    order = np.argsort(profile.confidence.mean(axis=1), kind="stable").astype(np.int32)
     if arrivals.recorded:
         recorded = load_arrivals(arrivals.recorded, dt_s=control.interval_s)
-        counts = np.minimum(np.rint(recorded.counts * arrivals.scale), MAX_ARRIVALS).astype(np.int64)
+        counts = np.rint(recorded.counts * arrivals.scale).astype(np.int64)
+        if counts.max(initial=0) > MAX_ARRIVALS:
+            rule = f"times arrivals.scale must be at most {MAX_ARRIVALS} requests per interval"
+            raise InputError(arrivals.recorded, "counts", rule, int(counts.max()))
     return Params(
         interval_s=control.interval_s,
         timeout_s=scenario.limits.timeout_s,
         episode_intervals=control.episode_intervals,
         exit_position=position,
-        exit_of=_exit_tables(profile, thresholds),
-        first_confidence=np.ascontiguousarray(profile.confidence[:, 0], dtype=np.float32),
+        exit_of=np.ascontiguousarray(_exit_tables(profile, thresholds)[:, order]),
+        first_confidence=np.array(profile.confidence[order, 0], dtype=np.float32),
         mean_confidence=float(profile.confidence[:, 0].mean(dtype=np.float64)),
-        correct=np.ascontiguousarray(profile.correct, dtype=np.uint8),
-        difficulty_order=np.argsort(profile.confidence.mean(axis=1), kind="stable").astype(np.int32),
+        correct=np.array(profile.correct[order], dtype=np.uint8, order="C"),
+        difficulty_order=order,
         placements=placements,
         device_work_s=work["device"],
         edge_work_s=work["edge"],

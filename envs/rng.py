@@ -1,9 +1,9 @@
 """Counter-based random numbers: a draw is a pure function of who asks, when and for what.
 
-A key identifies (seed, environment, episode); a stream within it the interval; a draw its request and purpose. Nothing is
-stored, so the same seed gives the same world whatever the batch size, the order of execution or the policy: policies are
-compared on common random numbers (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11). The mixing function
-is the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA'14).
+A key identifies (seed, environment, episode); a stream within it the interval; a draw its request and purpose. Nothing
+is stored, so the same seed gives the same world whatever the batch size, the order of execution or the policy: policies
+are compared on common random numbers (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC'11). The mixing
+function is the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA'14).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Running a policy on fixed windows of traces: the one loop behind evaluation, validation during training and tuning."""
+"""Running a policy on fixed windows of traces: the one loop behind evaluation, validation and tuning."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def evaluation_windows(traces: Sequence[LinkTrace], problem: Problem, repeats: i
     A trace shorter than an episode gives one window (it wraps around). Repeats differ in arrivals, samples and noise.
     """
     length = problem.params.episode_intervals * problem.params.interval_s
-    windows = []
-    for index, trace in enumerate(traces):
-        for k in range(max(1, round(trace.duration_s / length))):
-            windows.append(Window(index, k * problem.params.episode_intervals))
+    windows = [
+        Window(index, k * problem.params.episode_intervals)
+        for index, trace in enumerate(traces)
+        for k in range(max(1, round(trace.duration_s / length)))
+    ]
     return tuple(window for window in windows for _ in range(repeats))
 
 

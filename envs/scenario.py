@@ -132,8 +132,6 @@ class Arrivals(_Section):
             raise ValueError("must have either rates_rps (one per Markov state) or recorded")
         if len(self.rates_rps) != len(self.sojourn_s):
             raise ValueError("rates_rps and sojourn_s must have the same length")
-        if self.rates_rps and max(self.rates_rps) > 300:
-            raise ValueError("rates_rps must be at most 300 requests per second")
         return self
 
 
@@ -201,6 +199,8 @@ class Scenario(_Section):
     def _consistent(self) -> Self:
         if len(self.edge.load_levels) != len(self.edge.load_sojourn_s):
             raise ValueError("edge.load_levels and edge.load_sojourn_s must have the same length")
+        if max(self.arrivals.rates_rps, default=0.0) * self.control.interval_s > 300:
+            raise ValueError("arrivals.rates_rps must be at most 300 requests per interval (control.interval_s)")
         if self.vm.initial_vms > self.vm.max_vms:
             raise ValueError("vm.initial_vms must be at most vm.max_vms")
         if self.limits.timeout_s > 3600 * self.control.interval_s:

@@ -42,9 +42,12 @@ def check_weights(weights: ArrayLike, num_envs: int) -> Floats:
     Raises:
         InputError: A weight is negative or a row does not sum to one.
     """
-    rows = np.broadcast_to(np.asarray(weights, dtype=np.float64), (num_envs, 3)).copy()
+    rule = "must be three numbers >= 0 that sum to 1 (latency, cost, privacy), or one such row per environment"
+    try:
+        rows = np.broadcast_to(np.asarray(weights, dtype=np.float64), (num_envs, 3)).copy()
+    except (TypeError, ValueError):
+        raise InputError("weights", "", rule, weights) from None
     if not (np.isfinite(rows).all() and (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6)):
-        rule = "must be three numbers >= 0 that sum to 1 (latency, cost, privacy)"
         raise InputError("weights", "", rule, np.asarray(weights).tolist())
     return rows
 
@@ -113,13 +116,15 @@ class Simulator:
         for i, window in enumerate(windows):
             if not 0 <= window.trace < len(self.traces):
                 raise InputError("windows", f"{i}.trace", f"must be below {len(self.traces)}", window.trace)
+            if window.offset < 0:
+                raise InputError("windows", f"{i}.offset", "must not be negative", window.offset)
             self._trace[i], self._offset[i] = window.trace, window.offset
 
     def reset(self, seed: int | None = None, only: NDArray[np.bool_] | None = None) -> Measurements:
         """Start new episodes.
 
         Args:
-            seed: Starts the sequence of worlds `seed` from its first episode; None: the next episode of the running one.
+            seed: Starts the sequence of worlds `seed` from its first episode; None: the running one's next episode.
             only: Which environments, bool (N,); None: all.
         """
         s = self.state
@@ -152,10 +157,10 @@ class Simulator:
             rule = f"must be whole numbers of shape ({self.num_envs}, 4)"
             raise InputError("actions", "", rule, f"{given.dtype} {given.shape}")
         checked = np.ascontiguousarray(given, dtype=np.int64)
-        if (checked.view(np.uint64) >= self._limits).any():  # as unsigned numbers, negative ones are large
-            bad = checked[(checked.view(np.uint64) >= self._limits).any(axis=1)][0]
+        beyond = checked.view(np.uint64) >= self._limits  # as unsigned numbers, negative ones are large
+        if np.count_nonzero(beyond):
             rule = f"must be [placement, threshold, route, vm_target], from 0 to below {self._limits.tolist()}"
-            raise InputError("actions", "", rule, bad.tolist())
+            raise InputError("actions", "", rule, checked[beyond.any(axis=1)][0].tolist())
         return checked
 
     def __getstate__(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike, NDArray
 
 from ..traces import LinkTrace
@@ -16,7 +17,7 @@ from .measure import Measurements
 from .problem import Problem, compile_problem
 from .scenario import DEFAULT_SCENARIO, Scenario
 from .simulator import Simulator, Window
-from .spaces import fresh_seed, spaces_of
+from .spaces import check_options, fresh_seed, spaces_of
 from .state import TERMS, State
 from .vector import resolve_traces
 
@@ -28,11 +29,12 @@ class EdgeCloudEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 
     ## Description
 
-    Requests (real test samples of a measured early-exit network) arrive at a slow device. Every control interval an agent
-    fixes the two cuts of the network (device | edge | cloud), the confidence that an early exit must reach, how the cloud
-    part is served (VM pool, functions, or VMs with overflow to functions) and the size of the VM pool. Requests then queue
-    in order of arrival for the device, an uplink that follows a bandwidth trace, an edge server with background load, and
-    the cloud, where VMs take tens of seconds to boot and functions start cold. The kernel simulates each of them.
+    Requests (real test samples of a measured early-exit network) arrive at a slow device. Every control interval an
+    agent fixes the two cuts of the network (device | edge | cloud), the confidence that an early exit must reach, how
+    the cloud part is served (VM pool, functions, or VMs with overflow to functions) and the size of the VM pool.
+    Requests then queue in order of arrival for the device, an uplink that follows a bandwidth trace, an edge server
+    with background load, and the cloud, where VMs take tens of seconds to boot and functions start cold. The kernel
+    simulates each of them.
 
     ## Action Space
 
@@ -49,20 +51,23 @@ class EdgeCloudEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
 
     ## Observation Space
 
-    `Box(-1, 1, (L,), float32)`: what a real controller can measure (table in `edgecloud.envs.measure.SCHEMA`, with units),
-    scaled by fixed constants; `problem.encoder.names` names every component. Never the future, never the true difficulty.
+    `Box(-1, 1, (L,), float32)`: what a real controller can measure (table in `edgecloud.envs.measure.SCHEMA`, with
+    units), scaled by fixed constants; `problem.encoder.names` names every component. Never the future, never the true
+    difficulty.
 
     ## Rewards
 
     Over the requests that arrived in the interval (a failed one counts the timeout as its latency):
     `- (w_L mean latency / L_ref + w_C dollars / C_ref + w_P mean leakage) - lambda_acc * accuracy lost - lambda_fail *
-    failure rate`, where accuracy lost is the mean of correct(full network) - correct(given answer) over answered requests.
+    failure rate`, where accuracy lost is the mean of correct(full network) - correct(given answer) over answered
+    requests.
     `info` carries each part.
 
     ## Starting State
 
-    An idle system at a random place in a random link trace, the initial VM pool running, no function instance, arrival and
-    background-load states drawn from their stationary distributions, weights drawn uniformly from the simplex unless given.
+    An idle system at a random place in a random link trace, the initial VM pool running, no function instance, arrival
+    and background-load states drawn from their stationary distributions, weights drawn uniformly from the simplex
+    unless given.
 
     ## Episode End
 
@@ -121,7 +126,7 @@ class EdgeCloudEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
             options: 'weights' (3,) and 'window' (a `Window`) hold from here on.
         """
         super().reset(seed=seed)
-        options = options or {}
+        options = check_options(options, ("weights", "window"))
         if "weights" in options:
             self.simulator.set_weights(options["weights"])
         if "window" in options:
@@ -135,11 +140,11 @@ class EdgeCloudEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
             self._history.clear()
         return self.problem.encoder(measured.rows)[0], {}
 
-    def step(
-        self, action: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.int64]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Advance by one control interval."""
-        measured = self.simulator.step(np.asarray(action, dtype=np.int64)[None, :])
+        if not self._seeded:
+            raise ResetNeeded("call reset() before the first step()")
+        measured = self.simulator.step(np.asarray(action)[None])
         terms = self.simulator.terms[0]
         info: dict[str, Any] = dict(zip(TERMS, terms.tolist(), strict=True))
         if self._records:

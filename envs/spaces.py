@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium.spaces import Box, MultiDiscrete
 
+from ..errors import InputError, did_you_mean
 from .problem import Problem
 
-__all__ = ["fresh_seed", "spaces_of"]
+__all__ = ["check_options", "fresh_seed", "spaces_of"]
 
 
 def spaces_of(problem: Problem) -> tuple[Box, MultiDiscrete]:
@@ -19,3 +22,15 @@ def spaces_of(problem: Problem) -> tuple[Box, MultiDiscrete]:
 def fresh_seed() -> int:
     """A seed from the operating system's entropy."""
     return int(np.random.SeedSequence().generate_state(1)[0])
+
+
+def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
+    """The options of a reset.
+
+    Raises:
+        InputError: An option is unknown.
+    """
+    for name in options or {}:
+        if name not in known:
+            raise InputError("reset", f"options.{name}", "is an unknown option", None, did_you_mean(str(name), known))
+    return options or {}

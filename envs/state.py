@@ -1,7 +1,8 @@
-"""The arrays that the kernel works on: constants of a problem, recorded inputs, the state of a batch, and what comes out.
+"""The arrays that the kernel works on: a problem's constants, recorded inputs, the state of a batch, what comes out.
 
 All are tuples of NumPy arrays, so that numba reads them without boxing and a state is copied array by array. `N` is the
-batch, `M` stages, `E` exits, `K` thresholds, `P` placements, `V` VM slots, `F` function instances, `Q` quantile-table entries.
+batch, `M` stages, `E` exits, `K` thresholds, `P` placements, `V` VM slots, `F` function instances, `Q` quantile-table
+entries.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Params(NamedTuple):
     timeout_s: float
     episode_intervals: int
     exit_position: Ints  # (E,) cut number at which the head sits
-    exit_of: NDArray[np.uint8]  # (K, samples) first exit whose confidence reaches the threshold
+    exit_of: NDArray[
+        np.uint8
+    ]  # (K, samples), hardest first like the next three: first exit whose confidence reaches the threshold
     first_confidence: NDArray[np.float32]  # (samples,) confidence at the first head
     mean_confidence: float  # its mean
     correct: NDArray[np.uint8]  # (samples, E)
@@ -236,7 +239,7 @@ def new_state(num_envs: int, resident: int, vms: int, instances: int, flights: i
 def copy_state(source: State, target: State | None = None) -> State:
     """A deep copy, into `target`'s arrays where given."""
     if target is None:
-        return State(*(array.copy() for array in source))
+        return State._make(array.copy() for array in source)
     for old, new in zip(target, source, strict=True):
         np.copyto(old, new)
     return target

@@ -6,25 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-
 import numpy as np
+from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import InputError
 from ..traces import LinkTrace, default_traces
 from .measure import Measurements
 from .problem import Problem, compile_problem
 from .scenario import DEFAULT_SCENARIO, Scenario
 from .simulator import Simulator, Window
-from .spaces import fresh_seed, spaces_of
+from .spaces import check_options, fresh_seed, spaces_of
 from .state import TERMS, State
 
 __all__ = ["EdgeCloudVecEnv", "resolve_traces"]
 
 
 def resolve_traces(traces: str | Path | Sequence[LinkTrace] | None, part: str = "train") -> tuple[LinkTrace, ...]:
-    """Link traces from a folder, from the default source (recorded logs if configured, else the generator), or as given."""
+    """Link traces from a folder, from the default source (recorded logs, else the generator), or as given."""
+    if part not in ("train", "validation", "test"):
+        raise InputError("part", "", "must be 'train', 'validation' or 'test'", part)
     if traces is None or isinstance(traces, (str, Path)):
         chosen: tuple[LinkTrace, ...] = getattr(default_traces(traces).split, part)
         return chosen
@@ -34,8 +37,8 @@ def resolve_traces(traces: str | Path | Sequence[LinkTrace] | None, part: str = 
 class EdgeCloudVecEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
     """Many EdgeCloud environments advanced together by one compiled kernel.
 
-    Description, action space, observation space and reward are those of `EdgeCloudEnv`. Environment `i` of `reset(seed=s)`
-    sees the same world for every batch size above `i`. Episodes that end are reset within the same step
+    Description, action space, observation space and reward are those of `EdgeCloudEnv`. Environment `i` of
+    `reset(seed=s)` sees the same world for every batch size above `i`. Episodes that end are reset within the same step
     (`AutoresetMode.SAME_STEP`): the last observation stands in `info["final_obs"]`.
 
     Args:
@@ -80,7 +83,7 @@ class EdgeCloudVecEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
             seed: Which sequence of worlds; None continues the running one (drawing a seed the first time).
             options: 'weights' (3,) or (N, 3) and 'windows', one `Window` per environment, hold from here on.
         """
-        options = options or {}
+        options = check_options(options, ("weights", "windows"))
         if "weights" in options:
             self.simulator.set_weights(options["weights"])
         if "windows" in options:
@@ -95,6 +98,8 @@ class EdgeCloudVecEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         self, actions: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Advance all environments by one control interval."""
+        if not self._seeded:
+            raise ResetNeeded("call reset() before the first step()")
         measured = self.simulator.step(actions)
         terms = self.simulator.terms
         observation = self.problem.encoder(measured.rows)
@@ -132,5 +137,3 @@ class EdgeCloudVecEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
     def __repr__(self) -> str:
         return f"EdgeCloudVecEnv(num_envs={self.num_envs}, scenario='{self.problem.scenario.name}')"
-
-
