@@ -259,10 +259,10 @@ def _request(p, bank, s, i, out, record, arrival_s, plan, world, base, j):  # ty
     easy_share, load, link = world
     h0 = stream(base, _REQUEST + j)
     h1 = mix(h0 + np.uint64(0x632BE59BD9B4E019))
-    sample = _draw_rank(p, h1, easy_share)
+    rank = _draw_rank(p, h1, easy_share)
     never = threshold == p.exit_of.shape[0] - 1
     work = 1 if never else 0  # without exit heads, nothing is spent on them
-    exit_index = p.exit_of[threshold, sample]
+    exit_index = p.exit_by_rank[threshold, rank]
     last = p.exit_position[exit_index]
     deadline = arrival_s + p.timeout_s
     alive = p.battery_j <= 0.0 or s.battery_j[i] > 0.0
@@ -310,13 +310,13 @@ def _request(p, bank, s, i, out, record, arrival_s, plan, world, base, j):  # ty
     now = now if alive else deadline
 
     latency = now - arrival_s if alive else p.timeout_s
-    right = p.correct[sample, exit_index]
+    right = p.correct_by_rank[rank, exit_index]
     out[_ARRIVED] += 1.0
     out[_LATENCY] += latency
     out[_LEAKAGE] += leaked
     if alive:
         out[_CORRECT] += right
-        out[_LOSS] += np.float64(p.correct[sample, p.correct.shape[1] - 1]) - np.float64(right)
+        out[_LOSS] += np.float64(p.correct_by_rank[rank, p.correct_by_rank.shape[1] - 1]) - np.float64(right)
     else:
         out[_FAILED] += 1.0
 
@@ -333,13 +333,13 @@ def _request(p, bank, s, i, out, record, arrival_s, plan, world, base, j):  # ty
     flight[_EDGE_END], flight[_END] = min(edge_end, now) if last > cut_edge else now, now
     flight[_BITS] = 8.0 * p.cut_bytes[cut_device]
     flight[_EXIT], flight[_LOST] = exit_index, 0.0 if alive else 1.0
-    flight[_SEEN] = np.nan if never else p.first_confidence[sample]
+    flight[_SEEN] = np.nan if never else p.confidence_by_rank[rank]
     flight[_JOULES] = joules
     flight[_INSTANCE], flight[_BEGIN], flight[_FREE] = instance, begin, free
     s.flights[i] = k + 1
     if len(record) > 0:
         row = record[j]
-        row[0], row[1], row[2] = arrival_s, p.difficulty_order[sample], exit_index
+        row[0], row[1], row[2] = arrival_s, p.difficulty_order[rank], exit_index
         row[3], row[4], row[5], row[6] = flight[_DEVICE_END], flight[_UPLINK_END], min(edge_end, now), now
         row[7], row[8], row[9], row[10] = latency, flight[_LOST], leaked, right
         row[11], row[12] = 1.0 if instance >= 0 else 0.0, 1.0 if cold else 0.0

@@ -219,6 +219,7 @@ def _params(
     noise = {k: lognormal_factors(t.noise_sigma) for k, t in tiers.items()}
     arrivals, sojourn_s = scenario.arrivals, scenario.arrivals.sojourn_s or (math.inf,)
     counts = np.zeros(0, dtype=np.int64)
+    exits = _exit_tables(profile, thresholds)
     order = np.argsort(profile.confidence.mean(axis=1), kind="stable").astype(np.int32)
     if arrivals.recorded:
         recorded = load_arrivals(arrivals.recorded, dt_s=control.interval_s)
@@ -231,11 +232,14 @@ def _params(
         timeout_s=scenario.limits.timeout_s,
         episode_intervals=control.episode_intervals,
         exit_position=position,
-        exit_of=np.ascontiguousarray(_exit_tables(profile, thresholds)[:, order]),
-        first_confidence=np.array(profile.confidence[order, 0], dtype=np.float32),
+        exit_of=exits,
+        first_confidence=np.array(profile.confidence[:, 0], dtype=np.float32),
         mean_confidence=float(profile.confidence[:, 0].mean(dtype=np.float64)),
-        correct=np.array(profile.correct[order], dtype=np.uint8, order="C"),
+        correct=np.array(profile.correct, dtype=np.uint8),
         difficulty_order=order,
+        exit_by_rank=np.ascontiguousarray(exits[:, order]),
+        confidence_by_rank=np.array(profile.confidence[order, 0], dtype=np.float32),
+        correct_by_rank=np.array(profile.correct[order], dtype=np.uint8, order="C"),
         placements=placements,
         device_work_s=work["device"],
         edge_work_s=work["edge"],

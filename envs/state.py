@@ -74,13 +74,14 @@ class Params(NamedTuple):
     timeout_s: float
     episode_intervals: int
     exit_position: Ints  # (E,) cut number at which the head sits
-    exit_of: NDArray[
-        np.uint8
-    ]  # (K, samples), hardest first like the next three: first exit whose confidence reaches the threshold
+    exit_of: NDArray[np.uint8]  # (K, samples) first exit whose confidence reaches the threshold
     first_confidence: NDArray[np.float32]  # (samples,) confidence at the first head
     mean_confidence: float  # its mean
     correct: NDArray[np.uint8]  # (samples, E)
     difficulty_order: NDArray[np.int32]  # (samples,) hardest first
+    exit_by_rank: NDArray[np.uint8]  # the three tables again in that order, which is how the kernel reads them
+    confidence_by_rank: NDArray[np.float32]
+    correct_by_rank: NDArray[np.uint8]
     placements: Ints  # (P, 2)
     device_work_s: Floats  # (2, M+1) cumulative mean service; row 0 with exit heads, row 1 without
     edge_work_s: Floats
