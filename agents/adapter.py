@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Wrapper
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..envs import TERMS, EdgeCloudVecEnv
+from ..envs.foresight import INPUTS, foresee
 from ..envs.state import State
 from .statistics import Statistics
 
@@ -32,14 +34,37 @@ class Sb3VecEnv(VecEnv):
         reward_scale: Constant factor on the reward.
         stagger: Let the first episodes begin at intervals spread evenly over an episode, so that they do not all end at
             the same step. Only their length differs: the system is idle at that interval as it is at the first.
+        foresight: Append the world's inputs of this many coming intervals to each observation, for the critic alone.
     """
 
-    def __init__(self, env: EdgeCloudVecEnv, reward_scale: float = 1.0, stagger: bool = False) -> None:
-        self.env, self.reward_scale, self.stagger = env, reward_scale, stagger
+    def __init__(
+        self, env: EdgeCloudVecEnv, reward_scale: float = 1.0, stagger: bool = False, foresight: int = 0
+    ) -> None:
+        self.env, self.reward_scale, self.stagger, self.foresight = env, reward_scale, stagger, foresight
+        self._ahead = np.zeros((env.num_envs, foresight + 1, len(INPUTS)), dtype=np.float32)
         self.statistics = Statistics(env.problem.nvec)
         self._actions = np.zeros((env.num_envs, 4), dtype=np.int64)
         self._reward = TERMS.index("reward")
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        size = env.problem.encoder.size + self.private
+        super().__init__(env.num_envs, Box(-1.0, 1.0, (size,), np.float32), env.single_action_space)
+
+    @property
+    def private(self) -> int:
+        """Columns at the end of an observation that only the critic may see."""
+        return self.foresight * len(INPUTS)
+
+    def _look_ahead(self) -> None:
+        """Refresh the coming inputs; one interval more than is shown, for observations at the end of an episode."""
+        if self.foresight:
+            simulator = self.env.simulator
+            ahead = foresee(self.env.problem.params, simulator.bank, simulator.state, self.foresight + 1)
+            self._ahead = _scaled(ahead, self.env.problem.params.interval_s)
+
+    def _with_private(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self.foresight:
+            return observation
+        self._look_ahead()
+        return np.concatenate([observation, self._ahead[:, :-1].reshape(self.num_envs, -1)], axis=1)
 
     def reset(self) -> NDArray[np.float32]:
         """Start new episodes; the seed given to `seed` (of environment 0) starts the sequence of worlds."""
@@ -53,7 +78,7 @@ class Sb3VecEnv(VecEnv):
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._reset_seeds()
         self._reset_options()
-        return observation
+        return self._with_private(observation)
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Keep the actions for `step_wait`."""
@@ -70,10 +95,13 @@ class Sb3VecEnv(VecEnv):
         done = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.flatnonzero(done):
-            infos[i]["terminal_observation"] = info["final_obs"][i]
+            last = info["final_obs"][i]
+            infos[i]["terminal_observation"] = (
+                np.concatenate([last, self._ahead[i, 1:].ravel()]) if self.foresight else last
+            )
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
         reward = (terms[:, self._reward] * self.reward_scale).astype(np.float32)
-        return observation, reward, done, infos
+        return self._with_private(observation), reward, done, infos
 
     def get_state(self) -> State:
         """A deep copy of the simulation's state."""
@@ -82,7 +110,7 @@ class Sb3VecEnv(VecEnv):
     def set_state(self, state: State) -> NDArray[np.float32]:
         """Restore a copied state and return the observation that it stands at."""
         self.env.set_state(state)
-        return self.env.problem.encoder(self.env.measurements.rows)
+        return self._with_private(self.env.problem.encoder(self.env.measurements.rows))
 
     def close(self) -> None:
         """Nothing is held outside the process."""
@@ -116,3 +144,12 @@ class Sb3VecEnv(VecEnv):
     def _need_all(self, name: str, indices: Indices) -> None:
         if indices is not None and sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError(f"'{name}' is shared by all environments of a batch: leave 'indices' out.")
+
+
+def _scaled(inputs: NDArray[np.float64], interval_s: float) -> NDArray[np.float32]:
+    """The world's inputs within about [-1, 1]: rate and arrivals logarithmically, shares linearly."""
+    unit = np.empty(inputs.shape, dtype=np.float32)
+    unit[..., 0] = np.log1p(inputs[..., 0] / 0.5e6) / np.log1p(200.0)
+    unit[..., 1] = np.log1p(inputs[..., 1] / (2.0 * interval_s)) / np.log1p(64.0)
+    unit[..., 2:] = inputs[..., 2:]
+    return np.clip(2.0 * unit - 1.0, -1.0, 1.0)

@@ -45,6 +45,7 @@ class _Meta(BaseModel):
     activation: Literal["tanh", "relu"]
     nvec: Annotated[list[Size], Field(min_length=1)]
     observation_size: Size
+    private: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 @dataclass(frozen=True, eq=False)

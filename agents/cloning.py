@@ -17,8 +17,9 @@ from stable_baselines3 import PPO
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from ..envs import Measurements, Policy, Problem, Window, rollout
+from ..envs import EdgeCloudVecEnv, Policy, Problem
 from ..traces import LinkTrace
+from .adapter import Sb3VecEnv
 from .config import TrainConfig
 from .fast_policy import FastMultiDiscretePolicy
 
@@ -61,38 +62,26 @@ class Cloned:
     agreement: tuple[float, ...]
 
 
-class _Watched(Policy):
-    """A policy that keeps what each of its decisions was made from."""
-
-    def __init__(self, inner: Policy, problem: Problem) -> None:
-        self.inner, self.encoder, self.name = inner, problem.encoder, inner.name
-        self.observations: list[Floats] = []
-
-    def reset(self, problem: Problem, num_envs: int, weights: NDArray[np.float64], seed: int) -> None:
-        self.inner.reset(problem, num_envs, weights, seed)
-
-    def act(self, measurements: Measurements) -> NDArray[np.int64]:
-        self.observations.append(self.encoder(measurements.rows))
-        return self.inner.act(measurements)
-
-
 def demonstrate(
     teacher: Policy, problem: Problem, traces: Sequence[LinkTrace], config: TrainConfig, rng: np.random.Generator
 ) -> Demonstrations:
-    """Let a policy run on random windows of the training traces with preferences drawn uniformly from the simplex."""
+    """Let a policy run whole episodes in the training environment, preferences drawn uniformly from the simplex."""
     n, length = config.num_envs, problem.params.episode_intervals
+    env = Sb3VecEnv(EdgeCloudVecEnv(n, problem, traces), config.reward_scale, foresight=config.foresight)
     observations, actions, returns, scores = [], [], [], []
     for _ in range(max(1, math.ceil(config.warm_start_steps / (n * length)))):
-        chosen = rng.integers(len(traces), size=n).tolist()
-        windows = [Window(k, int(rng.integers(max(1, int(traces[k].duration_s))))) for k in chosen]
-        weights = rng.dirichlet(np.ones(3), size=n)
-        watched = _Watched(teacher, problem)
-        episodes = rollout(watched, problem, traces, windows, weights, int(rng.integers(2**32)))
-        reward = episodes.term("reward")
-        observations.append(np.concatenate(watched.observations))
-        actions.append(episodes.actions.reshape(-1, 4))
-        returns.append(_discounted(reward * config.reward_scale, config.gamma).ravel())
-        scores.append(float(reward.mean()))
+        env.seed(int(rng.integers(2**32)))
+        seen = env.reset()
+        teacher.reset(problem, n, env.env.simulator.state.weights.copy(), int(rng.integers(2**32)))
+        rewards = np.empty((length, n))
+        for t in range(length):
+            chosen = teacher.act(env.env.measurements)
+            observations.append(seen)
+            actions.append(chosen)
+            env.step_async(chosen)
+            seen, rewards[t], _, _ = env.step_wait()
+        returns.append(_discounted(rewards, config.gamma).ravel())
+        scores.append(float(rewards.mean()) / config.reward_scale)
     return Demonstrations(
         np.concatenate(observations),
         np.concatenate(actions),

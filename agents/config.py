@@ -64,6 +64,8 @@ class TrainConfig(BaseModel):
     """Between the layers."""
     reward_scale: Positive = 0.2
     """Constant factor on the reward that the learner sees (scores and logs are unscaled)."""
+    foresight: Annotated[int, Field(ge=0, le=64)] = 8
+    """Coming intervals whose inputs (rate, arrivals, edge load, difficulty) the critic sees; the policy never does."""
     stagger: bool = True
     """Start the first episodes at different intervals, so that environments do not end in step with each other."""
     warm_start: str = ""

@@ -13,9 +13,39 @@ from typing import Any
 import torch
 from gymnasium.spaces import MultiDiscrete, Space
 from stable_baselines3.common.policies import ActorCriticPolicy
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["FastMultiDiscretePolicy"]
+
+
+class _Extractor(nn.Module):
+    """Separate networks for actor and critic; the actor does not see the observation's last `private` columns."""
+
+    def __init__(self, size: int, private: int, layers: dict[str, list[int]], activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.public = size - private
+        self.policy_net, self.latent_dim_pi = _stack(self.public, layers["pi"], activation)
+        self.value_net, self.latent_dim_vf = _stack(size, layers["vf"], activation)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward_actor(features), self.forward_critic(features)
+
+    def forward_actor(self, features: Tensor) -> Tensor:
+        """Also takes observations that end before the private columns."""
+        latent: Tensor = self.policy_net(features[:, : self.public])
+        return latent
+
+    def forward_critic(self, features: Tensor) -> Tensor:
+        latent: Tensor = self.value_net(features)
+        return latent
+
+
+def _stack(inputs: int, layers: list[int], activation: type[nn.Module]) -> tuple[nn.Sequential, int]:
+    modules: list[nn.Module] = []
+    for units in layers:
+        modules += [nn.Linear(inputs, units), activation()]
+        inputs = units
+    return nn.Sequential(*modules), inputs
 
 
 class FastMultiDiscretePolicy(ActorCriticPolicy):
@@ -24,17 +54,26 @@ class FastMultiDiscretePolicy(ActorCriticPolicy):
     Args:
         observation_space: A `Box` of one dimension, already scaled: it enters the network as it is.
         action_space: `MultiDiscrete`.
+        private: Columns at the end of an observation that only the critic sees.
         *args: As of `ActorCriticPolicy`.
         **kwargs: As of `ActorCriticPolicy`.
     """
 
-    def __init__(self, observation_space: Space[Any], action_space: Space[Any], *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, observation_space: Space[Any], action_space: Space[Any], *args: Any, private: int = 0, **kwargs: Any
+    ) -> None:
+        self._private = private
         if not isinstance(action_space, MultiDiscrete):
             raise TypeError("The 'action_space' parameter of FastMultiDiscretePolicy must be MultiDiscrete.")
         super().__init__(observation_space, action_space, *args, **kwargs)
         self._sizes = [int(n) for n in action_space.nvec]
         offsets = torch.tensor([0, *self._sizes[:-1]]).cumsum(0)
         self.register_buffer("_offsets", offsets, persistent=False)
+
+    def _build_mlp_extractor(self) -> None:
+        layers = self.net_arch
+        assert isinstance(layers, dict)
+        self.mlp_extractor = _Extractor(self.features_dim, self._private, layers, self.activation_fn).to(self.device)  # type: ignore[assignment]
 
     def _log_probabilities(self, latent: Tensor) -> Tensor:
         """Log-probability of every choice of every head, end to end, (B, sum(nvec))."""

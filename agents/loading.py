@@ -18,6 +18,8 @@ __all__ = ["load_sb3_policy"]
 def load_sb3_policy(path: str | Path, which: str = "best") -> FastMultiDiscretePolicy:
     """The stable-baselines3 policy of a run or checkpoint, in evaluation mode; it maps encoded observations to actions.
 
+    The critic is left out: it saw more in training than a policy ever will.
+
     Args:
         path: A run folder or a checkpoint file.
         which: 'best' or 'last', where a folder is given.
@@ -32,11 +34,12 @@ def load_sb3_policy(path: str | Path, which: str = "best") -> FastMultiDiscreteP
         Box(-1.0, 1.0, shape=(meta["observation_size"],), dtype=np.float32),
         MultiDiscrete(meta["nvec"]),
         lambda _: 0.0,
-        net_arch={"pi": layers, "vf": layers},
+        net_arch={"pi": layers, "vf": []},
         activation_fn=torch.nn.ReLU if meta["activation"] == "relu" else torch.nn.Tanh,
     )
-    shapes = network_shapes(meta["observation_size"], tuple(layers), sum(meta["nvec"]))
+    shapes = network_shapes(meta["observation_size"], tuple(layers), sum(meta["nvec"]), meta["private"])
     weights = checkpoint.shaped("policy", shapes)
-    policy.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+    actor = {name: torch.from_numpy(array) for name, array in weights.items() if "value_net" not in name}
+    policy.load_state_dict(actor, strict=False)
     policy.set_training_mode(False)
     return policy

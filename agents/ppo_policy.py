@@ -41,11 +41,13 @@ def is_trained(path: str | Path) -> bool:
     return path.suffix == ".npz" or (path / _BEST).is_file() or (path / "run.json").is_file()
 
 
-def network_shapes(observation: int, hidden: tuple[int, ...], choices: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the network's parameters, as stable-baselines3 calls them."""
+def network_shapes(
+    observation: int, hidden: tuple[int, ...], choices: int, private: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters, as stable-baselines3 calls them; the critic has `private` inputs more."""
     shapes: dict[str, tuple[int, ...]] = {}
     for net in ("policy_net", "value_net"):
-        before = observation
+        before = observation + (private if net == "value_net" else 0)
         for layer, units in enumerate(hidden):
             shapes[f"mlp_extractor.{net}.{2 * layer}.weight"] = (units, before)
             shapes[f"mlp_extractor.{net}.{2 * layer}.bias"] = (units,)
@@ -103,7 +105,7 @@ class PPOPolicy(Policy):
     def of(cls, checkpoint: Checkpoint, any_problem: bool = False) -> PPOPolicy:
         """The policy of a checkpoint that has been read."""
         meta = checkpoint.meta
-        shapes = network_shapes(meta["observation_size"], tuple(meta["hidden"]), sum(meta["nvec"]))
+        shapes = network_shapes(meta["observation_size"], tuple(meta["hidden"]), sum(meta["nvec"]), meta["private"])
         return cls(checkpoint.shaped("policy", shapes), meta, str(checkpoint.source), any_problem)
 
     def reset(self, problem: Problem, num_envs: int, weights: NDArray[np.float64], seed: int) -> None:

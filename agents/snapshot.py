@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from ..envs import Problem, State
+from ..envs.foresight import INPUTS
 from ..errors import InputError
 from .adapter import Sb3VecEnv
 from .checkpoint import Checkpoint
@@ -34,6 +35,7 @@ def describe(config: TrainConfig, problem: Problem, steps: int) -> dict[str, Any
         "activation": config.activation,
         "nvec": problem.nvec.tolist(),
         "observation_size": problem.encoder.size,
+        "private": config.foresight * len(INPUTS),
         "seed": config.seed,
     }
 
@@ -75,7 +77,7 @@ def restore(model: PPO, env: Sb3VecEnv, config: TrainConfig, problem: Problem, c
             raise InputError(
                 checkpoint.source, f"meta.{name}", f"must be {expected!r} as in config.toml", meta.get(name)
             )
-    shapes = network_shapes(problem.encoder.size, config.hidden, int(problem.nvec.sum()))
+    shapes = network_shapes(problem.encoder.size, config.hidden, int(problem.nvec.sum()), env.private)
     weights = checkpoint.shaped("policy", shapes)
     model.policy.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     _restore_optimizer(model, checkpoint)

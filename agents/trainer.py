@@ -110,6 +110,7 @@ def build_model(config: TrainConfig, env: Sb3VecEnv) -> PPO:
         target_kl=config.target_kl or None,
         policy_kwargs={
             "net_arch": {"pi": layers, "vf": layers},
+            "private": env.private,
             "activation_fn": _ACTIVATIONS[config.activation],
             "optimizer_kwargs": {"eps": 1e-5, "fused": True},
         },
@@ -183,7 +184,7 @@ class _Session:
             problem, traces.split.validation, config.validation_windows, config.validation_preferences
         )
         batch = EdgeCloudVecEnv(config.num_envs, problem, traces.split.train)
-        self.env = Sb3VecEnv(batch, config.reward_scale, config.stagger)
+        self.env = Sb3VecEnv(batch, config.reward_scale, config.stagger, config.foresight)
         self.model = build_model(config, self.env)
 
     def learn(self, loop: _Loop, resumed_at: int | None) -> TrainResult:

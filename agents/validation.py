@@ -39,7 +39,7 @@ class Validation:
     Args:
         problem: The compiled problem.
         traces: Validation traces.
-        windows: At most this many, spread evenly over what the traces offer.
+        windows: About this many, spread evenly over what the traces offer; repeats differ in arrivals and noise.
         preferences: Names as of `edgecloud.envs.preferences.preference`; each runs on every window.
 
     Raises:
@@ -49,7 +49,8 @@ class Validation:
     def __init__(self, problem: Problem, traces: Sequence[LinkTrace], windows: int, preferences: Sequence[str]) -> None:
         self.problem, self.traces, self.preferences = problem, traces, tuple(preferences)
         every = evaluation_windows(traces, problem)
-        chosen = np.unique(np.linspace(0, len(every) - 1, min(windows, len(every))).round().astype(int))
+        every = evaluation_windows(traces, problem, repeats=max(1, round(windows / len(every))))
+        chosen = np.unique(np.linspace(0, len(every) - 1, min(max(windows, 1), len(every))).round().astype(int))
         self.windows: tuple[Window, ...] = tuple(every[i] for i in chosen)
         rows = [preference(name, problem.scenario) for name in preferences]
         self._weights: NDArray[np.float64] = np.repeat(np.array(rows), len(self.windows), axis=0)
