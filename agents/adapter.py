@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from ..envs import TERMS, EdgeCloudVecEnv
 from ..envs.foresight import INPUTS, foresee
-from ..envs.state import State
+from ..envs.state import Params, State
 from .statistics import Statistics
 
 __all__ = ["Sb3VecEnv"]
@@ -35,12 +35,20 @@ class Sb3VecEnv(VecEnv):
         stagger: Let the first episodes begin at intervals spread evenly over an episode, so that they do not all end at
             the same step. Only their length differs: the system is idle at that interval as it is at the first.
         foresight: Append the world's inputs of this many coming intervals to each observation, for the critic alone.
+        expected_accuracy: Charge the learner the accuracy that the threshold loses on average at the true difficulty
+            instead of what the few requests of the interval happened to lose: the same mean, far less noise.
     """
 
     def __init__(
-        self, env: EdgeCloudVecEnv, reward_scale: float = 1.0, stagger: bool = False, foresight: int = 0
+        self,
+        env: EdgeCloudVecEnv,
+        reward_scale: float = 1.0,
+        stagger: bool = False,
+        foresight: int = 0,
+        expected_accuracy: bool = False,
     ) -> None:
         self.env, self.reward_scale, self.stagger, self.foresight = env, reward_scale, stagger, foresight
+        self._lost = expected_accuracy_loss(env.problem.params) if expected_accuracy else None
         self._ahead = np.zeros((env.num_envs, foresight + 1, len(INPUTS)), dtype=np.float32)
         self.statistics = Statistics(env.problem.nvec)
         self._actions = np.zeros((env.num_envs, 4), dtype=np.int64)
@@ -89,6 +97,7 @@ class Sb3VecEnv(VecEnv):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Advance all environments by one interval."""
         before = time.perf_counter()
+        hard_share = 1.0 / (1.0 + np.exp(-1.7 * self.env.simulator.state.regime))
         observation, _, terminated, truncated, info = self.env.step(self._actions)
         terms = self.env.simulator.terms
         self.statistics.add(terms, self._actions, time.perf_counter() - before)
@@ -100,8 +109,18 @@ class Sb3VecEnv(VecEnv):
                 np.concatenate([last, self._ahead[i, 1:].ravel()]) if self.foresight else last
             )
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-        reward = (terms[:, self._reward] * self.reward_scale).astype(np.float32)
+        reward = (self._learner_reward(terms, hard_share) * self.reward_scale).astype(np.float32)
         return self._with_private(observation), reward, done, infos
+
+    def _learner_reward(self, terms: NDArray[np.float64], hard_share: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The reward, with the drawn accuracy loss replaced by its expectation if asked for, (N,)."""
+        reward: NDArray[np.float64] = terms[:, self._reward]
+        if self._lost is None:
+            return reward
+        hard, easy = self._lost[:, self._actions[:, 1]]
+        expected = self.env.problem.params.accuracy_penalty * (hard_share * hard + (1.0 - hard_share) * easy)
+        answered = terms[:, TERMS.index("arrived")] > terms[:, TERMS.index("failed")]
+        return reward - terms[:, TERMS.index("reward_accuracy")] - np.where(answered, expected, 0.0)
 
     def get_state(self) -> State:
         """A deep copy of the simulation's state."""
@@ -144,6 +163,15 @@ class Sb3VecEnv(VecEnv):
     def _need_all(self, name: str, indices: Indices) -> None:
         if indices is not None and sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError(f"'{name}' is shared by all environments of a batch: leave 'indices' out.")
+
+
+def expected_accuracy_loss(params: Params) -> NDArray[np.float64]:
+    """Mean of correct(full network) - correct(answer) per threshold over the hard and the easy half, float64 (2, K)."""
+    samples = np.arange(len(params.difficulty_order))
+    lost = params.correct[:, -1].astype(np.float64) - params.correct[samples, params.exit_of].astype(np.float64)
+    half = len(samples) // 2
+    halves = params.difficulty_order[:half], params.difficulty_order[half:]
+    return np.stack([lost[:, chosen].mean(axis=1) for chosen in halves])
 
 
 def _scaled(inputs: NDArray[np.float64], interval_s: float) -> NDArray[np.float32]:

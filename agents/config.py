@@ -66,6 +66,12 @@ class TrainConfig(BaseModel):
     """Constant factor on the reward that the learner sees (scores and logs are unscaled)."""
     foresight: Annotated[int, Field(ge=0, le=64)] = 8
     """Coming intervals whose inputs (rate, arrivals, edge load, difficulty) the critic sees; the policy never does."""
+    expected_accuracy: bool = True
+    """Learn from the accuracy that a threshold loses on average, not from what few requests happened to lose."""
+    weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """The policy that is validated and kept is an exponential average of the parameters over updates; 0: the last."""
+    generated_logs: Annotated[int, Field(ge=0)] = 4
+    """Generated link logs per transport mode that join recorded training logs."""
     stagger: bool = True
     """Start the first episodes at different intervals, so that environments do not end in step with each other."""
     warm_start: str = ""

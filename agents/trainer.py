@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 
 from ..envs import EdgeCloudVecEnv, Policy, Problem
 from ..errors import InputError
-from ..traces import TraceSet
+from ..traces import LinkTrace, TraceSet, generated_split
 from .adapter import Sb3VecEnv
 from .checkpoint import write_atomically, write_checkpoint
 from .cloning import Cloned, clone
@@ -154,7 +155,7 @@ def train(
     cloned = None
     if teacher is not None:
         rng = np.random.default_rng(np.random.SeedSequence(config.seed).spawn(1)[0])
-        cloned = clone(session.model, teacher, problem, traces.split.train, config, rng)
+        cloned = clone(session.model, teacher, problem, session.env.env.simulator.traces, config, rng)
         write_atomically(run.path / "warm_start.json", json_bytes(asdict(cloned)))
     return session.learn(_Loop(session, run, report, cloned), None)
 
@@ -172,7 +173,16 @@ def resume(folder: str | Path, problem: Problem, traces: TraceSet, *, report: Re
     restore(session.model, session.env, run.config, problem, checkpoint)
     loop = _Loop(session, run, report, None)
     loop.restore(checkpoint.meta, str(checkpoint.source))
+    loop.average = checkpoint.shaped("average", {k: v.shape for k, v in policy_arrays(session.model).items()})
     return session.learn(loop, session.model.num_timesteps)
+
+
+def training_links(traces: TraceSet, config: TrainConfig) -> tuple[LinkTrace, ...]:
+    """The training part of the traces; recorded ones are joined by generated ones, of which there are more."""
+    links = traces.split.train
+    if traces.recorded and config.generated_logs:
+        links += generated_split(config.seed, (config.generated_logs, 1, 1)).train
+    return links
 
 
 class _Session:
@@ -183,8 +193,8 @@ class _Session:
         self.validation = Validation(
             problem, traces.split.validation, config.validation_windows, config.validation_preferences
         )
-        batch = EdgeCloudVecEnv(config.num_envs, problem, traces.split.train)
-        self.env = Sb3VecEnv(batch, config.reward_scale, config.stagger, config.foresight)
+        batch = EdgeCloudVecEnv(config.num_envs, problem, training_links(traces, config))
+        self.env = Sb3VecEnv(batch, config.reward_scale, config.stagger, config.foresight, config.expected_accuracy)
         self.model = build_model(config, self.env)
 
     def learn(self, loop: _Loop, resumed_at: int | None) -> TrainResult:
@@ -213,6 +223,8 @@ class _Loop(BaseCallback):
         self.session, self.run, self.report, self.cloned = session, run, report, cloned
         self.history: list[dict[str, Any]] = []
         self.best, self.best_steps, self.due = -np.inf, 0, 0
+        self.average: dict[str, NDArray[Any]] = {}
+        self.averaged_at = -1
         self.earlier_s = 0.0
         self.begun = time.perf_counter()
         self.aside_s = 0.0
@@ -228,13 +240,14 @@ class _Loop(BaseCallback):
             self.due, self.earlier_s = int(meta["next_validation"]), float(meta["seconds"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(source, "meta", f"must describe the run so far ({error})") from error
-        self.steps_before = int(meta["steps"])
+        self.steps_before = self.averaged_at = int(meta["steps"])
         self.history = _read_history(self.run.validation, self.steps_before)
 
     def _on_step(self) -> bool:
         return True
 
     def _on_rollout_start(self) -> None:
+        self._average()
         if self.num_timesteps >= self.due:
             self._validate()
         self._tell()
@@ -258,10 +271,22 @@ class _Loop(BaseCallback):
             self.logger.record(name, value)
 
     def _on_training_end(self) -> None:
+        self._average()
         if not self.history or self.history[-1]["steps"] != self.num_timesteps:
             self._validate()
         self.logger.dump(self.num_timesteps)
         self._tell()
+
+    def _average(self) -> None:
+        """Take the parameters after an update into their average, once."""
+        if self.averaged_at == self.num_timesteps:
+            return
+        self.averaged_at = self.num_timesteps
+        now, keep = policy_arrays(self.session.model), self.session.config.weight_average
+        if not self.average:
+            self.average = now
+        for name, array in now.items():
+            self.average[name] = (keep * self.average[name] + (1.0 - keep) * array).astype(array.dtype)
 
     def _entropies(self) -> dict[str, float]:
         """Entropy of each part of the action, on a part of the rollout."""
@@ -278,7 +303,7 @@ class _Loop(BaseCallback):
         before = time.perf_counter()
         session, steps = self.session, self.num_timesteps
         model = session.model
-        weights = policy_arrays(model)
+        weights = self.average
         if not all(np.isfinite(array).all() for array in weights.values()):
             rule = (
                 f"made the network's parameters infinite after step {self.history[-1]['steps'] if self.history else 0}"
@@ -302,7 +327,8 @@ class _Loop(BaseCallback):
             "seconds": self._seconds(),
             "updates": model._n_updates,
         }
-        write_checkpoint(self.run.last, {**meta, **rest}, training_arrays(model, session.env))
+        average = {f"average/{name}": array for name, array in weights.items()}
+        write_checkpoint(self.run.last, {**meta, **rest}, {**training_arrays(model, session.env), **average})
         self.logger.record("validation/score", scores.mean)
         for name, value in scores.by_preference.items():
             self.logger.record(f"validation/{name}", value)

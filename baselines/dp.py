@@ -99,14 +99,14 @@ class DynamicProgramme(Policy):
 
     def __init__(
         self,
-        horizon: int = 6,
-        margin: float = 0.01,
+        horizon: int = 1,
+        margin: float = 0.0,
         vms: int = -1,
         rate: str = "blend",
         rate_sigma: float = 0.4,
         rate_blend: float = 0.7,
         arrivals: str = "filter",
-        arrival_margin: float = 0.1,
+        arrival_margin: float = 0.0,
         spread: float = 0.05,
         pool_gain: float = 0.02,
         pool_margin: float = 0.1,

@@ -29,15 +29,11 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
     "neurosurgeon-energy": (NeurosurgeonEnergy, {}, "lowest predicted energy of the device, device and edge"),
     "neurosurgeon-faas": (Neurosurgeon, {"server": "faas"}, "lowest predicted latency, device and function"),
     "neurosurgeon-vm": (Neurosurgeon, {"server": "vm"}, "lowest predicted latency, device and one VM"),
-    "dp": (
+    "dp": (DynamicProgramme, {}, "optimum of the expected one-interval objective over cuts, thresholds and routes"),
+    "dp-held": (
         DynamicProgramme,
-        {},
-        "optimum of the expected objective over cuts, thresholds and routes; pool by its price",
-    ),
-    "dp-myopic": (
-        DynamicProgramme,
-        {"horizon": 1, "margin": 0.0, "arrival_margin": 0.0},
-        "the same, looking exactly one interval ahead",
+        {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1},
+        "the same, judging an action as if it were kept for six intervals",
     ),
 }
 

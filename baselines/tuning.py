@@ -26,7 +26,7 @@ __all__ = ["SWEEPS", "main", "score"]
 Floats = NDArray[np.float64]
 
 SWEEPS: dict[str, dict[str, tuple[str, ...]]] = {
-    "dp": {
+    "dp-held": {
         "horizon": ("1", "2", "4", "6", "8", "12"),
         "margin": ("0", "0.01", "0.03", "0.08"),
         "vms": ("0", "1", "2"),

@@ -20,6 +20,7 @@ META = {
     "activation": "tanh",
     "nvec": [3, 2],
     "observation_size": 6,
+    "private": 0,
 }
 
 

@@ -47,7 +47,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "steps": 0,
             "hidden": [8],
         }
-        meta |= {"activation": "tanh", "nvec": nvec, "observation_size": size, "seed": seed}
+        meta |= {"activation": "tanh", "nvec": nvec, "observation_size": size, "private": 0, "seed": seed}
         write_checkpoint(folder / f"agent{seed}.npz", meta, arrays)
     return folder
 

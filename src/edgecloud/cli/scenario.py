@@ -23,7 +23,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Scenarios: what a decision problem consists of, and whether it is one.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A shipped scenario's name or the path of a .toml file.")]
-_REFERENCES = "always-device,always-edge,always-cloud-vm,always-faas,random,neurosurgeon,dp"
+_REFERENCES = "always-device,always-edge,always-cloud-vm,always-faas,random,neurosurgeon,dp,dp-held"
 
 
 @app.command("list")
