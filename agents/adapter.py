@@ -180,4 +180,5 @@ def _scaled(inputs: NDArray[np.float64], interval_s: float) -> NDArray[np.float3
     unit[..., 0] = np.log1p(inputs[..., 0] / 0.5e6) / np.log1p(200.0)
     unit[..., 1] = np.log1p(inputs[..., 1] / (2.0 * interval_s)) / np.log1p(64.0)
     unit[..., 2:] = inputs[..., 2:]
-    return np.clip(2.0 * unit - 1.0, -1.0, 1.0)
+    scaled: NDArray[np.float32] = np.clip(2.0 * unit - 1.0, -1.0, 1.0)
+    return scaled

@@ -28,13 +28,13 @@ class TrainConfig(BaseModel):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of everything: worlds, initial weights, exploration, minibatches."""
-    total_steps: Count = 4_000_000
+    total_steps: Count = 4_500_000
     """Transitions to train on, over all environments (rounded up to whole rollouts)."""
-    num_envs: Count = 64
+    num_envs: Count = 128
     """Environments advanced together by the kernel."""
-    rollout_steps: Count = 64
+    rollout_steps: Count = 32
     """Intervals that every environment runs between two updates."""
-    minibatch: Annotated[int, Field(ge=2)] = 512
+    minibatch: Annotated[int, Field(ge=2)] = 1024
     """Transitions per gradient step; should divide num_envs * rollout_steps."""
     epochs: Count = 4
     """Passes over a rollout."""
@@ -42,13 +42,13 @@ class TrainConfig(BaseModel):
     """Adam's step size at the start."""
     learning_rate_end: NonNegative = 5e-5
     """Adam's step size at the end; linear in between."""
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.97
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Discount per interval: the horizon is 1 / (1 - gamma) intervals."""
     gae_lambda: Share = 0.95
     """Bias against variance of the advantage estimate."""
     clip_range: Positive = 0.2
     """PPO's limit on the change of an action's probability ratio."""
-    entropy_coef: NonNegative = 0.01
+    entropy_coef: NonNegative = 0.003
     """Weight of the entropy bonus at the start."""
     entropy_coef_end: NonNegative = 0.0005
     """Weight of the entropy bonus at the end; linear in between."""
@@ -58,7 +58,7 @@ class TrainConfig(BaseModel):
     """Gradients are clipped to this norm."""
     target_kl: NonNegative = 0.0
     """Stop the passes over a rollout when the policy has moved further than this (nats); 0: never."""
-    hidden: Annotated[tuple[Count, ...], Field(min_length=1, max_length=8)] = (128, 128)
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1, max_length=8)] = (192, 192)
     """Units per hidden layer; the policy and the value function have a network each."""
     activation: Literal["tanh", "relu"] = "relu"
     """Between the layers."""
@@ -76,13 +76,13 @@ class TrainConfig(BaseModel):
     """Start the first episodes at different intervals, so that environments do not end in step with each other."""
     warm_start: str = ""
     """Name of the policy whose decisions are imitated before PPO starts; empty: none."""
-    warm_start_steps: Count = 60_000
+    warm_start_steps: Count = 76_800
     """Transitions of that policy to learn from."""
-    warm_start_epochs: Count = 8
+    warm_start_epochs: Count = 15
     """Passes over them."""
-    warm_start_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    warm_start_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.03
     """Probability spread over the other choices while imitating, so that PPO can still explore."""
-    validate_every: Count = 250_000
+    validate_every: Count = 500_000
     """Transitions between validations; each also writes the checkpoint that a run is resumed from."""
     validation_windows: Count = 32
     """Episodes per preference, spread over the validation traces."""
@@ -123,8 +123,8 @@ PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(
         total_steps=40_960, num_envs=32, rollout_steps=32, hidden=(64, 64), validate_every=20_480, validation_windows=8
     ),
-    "default": TrainConfig(),
-    "long": TrainConfig(total_steps=40_000_000, learning_rate_end=1e-5, validate_every=1_000_000),
+    "default": TrainConfig(warm_start="dp-held"),
+    "long": TrainConfig(warm_start="dp-held", total_steps=40_000_000, learning_rate_end=1e-5, validate_every=1_000_000),
 }
 """'quick' shows in seconds that everything works, 'default' is the tuned one, 'long' is for a better policy."""
 

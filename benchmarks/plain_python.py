@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgecloud.envs.kernel import MAX_ARRIVALS
 from edgecloud.envs.measure import EXIT_SLOTS, HISTORY, SCHEMA
 from edgecloud.envs.problem import Problem
 from edgecloud.envs.state import TERMS, Bank
+from edgecloud.envs.world import MAX_ARRIVALS
 
 __all__ = ["PlainSimulator"]
 

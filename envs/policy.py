@@ -74,7 +74,7 @@ class Rule(Policy):
         self.problem = problem
         self.start(seed)
 
-    def start(self, seed: int) -> None:  # noqa: B027
+    def start(self, seed: int) -> None:
         """Prepare for new episodes; `self.problem` is set."""
 
     @abstractmethod

@@ -17,11 +17,11 @@ from ..profiles import Profile, load_profile
 from ..profiles.catalogue import Catalogue, load_catalogue
 from ..traces import LinkTrace, load_arrivals
 from .encoder import Encoder
-from .kernel import MAX_ARRIVALS
 from .measure import EXIT_SLOTS
 from .physics import lognormal_factors, lognormal_quantiles
 from .scenario import Scenario, load_scenario
 from .state import Bank, Params
+from .world import MAX_ARRIVALS
 
 __all__ = ["ROUTES", "Problem", "Tier", "build_bank", "compile_problem"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ def draw_episode(problem: Problem, terms: Floats, rows: Floats, title: str = "")
     if len(terms):
         measured = Measurements(rows)
         column = {name: terms[:, k] for k, name in enumerate(TERMS)}
-        t = np.arange(len(terms)) * problem.scenario.control.interval_s
+        t = np.arange(len(terms), dtype=np.float64) * problem.scenario.control.interval_s
         _draw_world(axes[0], t, measured)
         _draw_cuts(axes[1], t, measured, problem)
         _draw_exit_and_route(axes[2], t, measured, problem)
@@ -107,6 +107,7 @@ def to_image(figure: Figure) -> NDArray[np.uint8]:
     """Pixels of a figure, uint8 (height, width, 3)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())
+    return pixels[..., :3].copy()

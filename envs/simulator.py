@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError
 from ..traces import LinkTrace
 from .compiled import entry_point
-from .kernel import MAX_ARRIVALS, reset, step
+from .kernel import reset, step
 from .measure import Measurements, width
 from .problem import Problem, build_bank
 from .state import RECORD_FIELDS, TERMS, State, copy_state, new_state
+from .world import MAX_ARRIVALS
 
 __all__ = ["Simulator", "Window", "check_weights"]
 

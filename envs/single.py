@@ -153,7 +153,7 @@ class EdgeCloudEnv(gymnasium.Env[NDArray[np.float32], NDArray[np.int64]]):
             self._history.append(terms, measured.rows[0])
         return self.problem.encoder(measured.rows)[0], info["reward"], False, bool(self.simulator.done[0]), info
 
-    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+    def render(self) -> NDArray[np.uint8] | None:
         """Draw the running episode: bandwidth, cuts, threshold, route, VMs, latency, cost; uint8 (height, width, 3)."""
         if self._history is None:
             return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, MultiDiscrete
+from gymnasium.spaces import Box, MultiDiscrete, Space
+from numpy.typing import NDArray
 
 from ..errors import InputError, did_you_mean
 from .problem import Problem
@@ -13,9 +14,9 @@ from .problem import Problem
 __all__ = ["check_options", "fresh_seed", "spaces_of"]
 
 
-def spaces_of(problem: Problem) -> tuple[Box, MultiDiscrete]:
+def spaces_of(problem: Problem) -> tuple[Space[NDArray[np.float32]], MultiDiscrete]:
     """Observation and action space of one environment."""
-    observation = Box(-1.0, 1.0, shape=(problem.encoder.size,), dtype=np.float32)
+    observation: Any = Box(-1.0, 1.0, shape=(problem.encoder.size,), dtype=np.float32)
     return observation, MultiDiscrete(problem.nvec)
 
 

@@ -74,7 +74,7 @@ class EdgeCloudVecEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         self._every = np.ones(num_envs, dtype=np.bool_)
         self._never = np.zeros(num_envs, dtype=np.bool_)
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start new episodes in all environments.

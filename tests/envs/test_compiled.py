@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from edgecloud.envs import Simulator, kernel
+from edgecloud.envs import Simulator, foresight, kernel
 from edgecloud.envs.compiled import refresh
 
 from .support import TRAIN, compile_problem, with_params
@@ -27,7 +27,7 @@ def test_a_newer_part_makes_the_cache_stale(tmp_path, age_s, stale):
 
 
 def test_entry_points_are_cached_on_disk():
-    for function in (kernel.step, kernel.reset):
+    for function in (kernel.step, kernel.reset, foresight._foresee):
         assert function.stats.cache_path is not None
 
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-_AGAINST = "random,always-device,always-edge,always-cloud-vm,always-faas,best-fixed,neurosurgeon,neurosurgeon-energy,dp,dp-held"
+_AGAINST = (
+    "random,always-device,always-edge,always-cloud-vm,always-faas,best-fixed,neurosurgeon,neurosurgeon-energy,"
+    "dp,dp-held"
+)
 """What a training ends by comparing with; `edgecloud evaluate` knows more."""
 
 
