@@ -18,9 +18,9 @@ def main() -> None:
     for preset, weights in comparison.presets.items():
         shown = ", ".join(f"{weight:g}" for weight in weights)
         print(f"### {preset} (latency, cost, privacy: {shown})\n")
-        print(
-            "| policy | reward [95 %] | agent minus it [95 %] | mean ms | p95 ms | failed % | accuracy % | $/1000 | leakage |"
-        )
+        heads = ("policy", "reward [95 %]", "agent minus it [95 %]", "mean ms", "p95 ms")
+        heads += ("failed %", "right %", "$/1000", "leakage")
+        print("| " + " | ".join(heads) + " |")
         print("|---|---|---|---|---|---|---|---|---|")
         for row in rows_of(comparison, preset):
             name = f"**{row.method}** ×{row.members}" if row.learned else row.method
@@ -33,7 +33,8 @@ def main() -> None:
             v = row.values
             print(
                 f"| {name} | {reward} | {gap} | {1e3 * v['latency_s']:.0f} | {1e3 * v['latency_p95_s']:.0f} | "
-                f"{100 * v['failure_rate']:.2f} | {100 * v['accuracy']:.1f} | {v['usd_per_1000']:.4f} | {v['leakage']:.3f} |"
+                f"{100 * v['failure_rate']:.2f} | {100 * v['accuracy']:.1f} | {v['usd_per_1000']:.4f} | "
+                f"{v['leakage']:.3f} |"
             )
             summary.setdefault(row.method, []).append(f"{row.reward.mean:.3f}")
         print()
