@@ -3,9 +3,10 @@
 Times are in seconds, rates in bits per second, sizes in bytes. Nothing here depends on the rest of the project.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .arrival_files import load_arrivals, load_arrivals_csv, load_azure_functions, load_azure_llm
 from .arrivals import Arrivals, IntArray, MarkovArrivals, PoissonArrivals, RecordedArrivals
-from .fitting import fit_link_models, fit_rtt_models
 from .formats import FORMATS, guess_mode
 from .generated import (
     TRACES_VARIABLE,
@@ -23,6 +24,9 @@ from .models import ArMixture, Component, LinkModel, OutageModel, PowerNormal, R
 from .nuwins import RttRun, load_rtt_runs
 from .sources import SOURCES, Source
 from .splits import Split, split_traces
+
+if TYPE_CHECKING:
+    from .fitting import fit_link_models, fit_rtt_models
 
 __all__ = [
     "DIRECTIONS",
@@ -69,3 +73,12 @@ __all__ = [
     "split_traces",
     "transfer_end_s",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what only fitting needs when it is asked for: scipy's optimisers and statistics take a second to import."""
+    if name in ("fit_link_models", "fit_rtt_models"):
+        from . import fitting
+
+        return getattr(fitting, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

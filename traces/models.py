@@ -7,7 +7,6 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from scipy.signal import lfilter
 from scipy.special import ndtr, ndtri
 
 from .link import FloatArray, LinkTrace
@@ -81,6 +80,8 @@ class Component(_Parameters):
 
     def sample(self, n: int, dt_s: float, rng: np.random.Generator) -> FloatArray:
         """A stationary path of variance 1, n values dt_s apart, shape (n,)."""
+        from scipy.signal import lfilter  # a second to import, and only needed here
+
         if self.tau_s is None:
             return np.full(n, rng.standard_normal())
         stay = float(np.exp(-dt_s / self.tau_s)) if self.tau_s > 0.0 else 0.0
