@@ -3,7 +3,7 @@
     python -m edgecloud.baselines.tuning dp dp:horizon=1 dp:vms=1 --traces validation-logs/
 
 prints the mean reward per interval of each rule, at the default weights and at each preset, on the *validation* part of
-the link traces (test traces are never touched). `--sweep dp` scores the rule's alternatives, one option at a time.
+the link traces (test traces are never touched). `--sweep dp-held` scores the rule's alternatives, one option at a time.
 """
 
 from __future__ import annotations

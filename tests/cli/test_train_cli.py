@@ -11,6 +11,7 @@ from edgecloud.envs.scenario import SHIPPED
 
 SMALL = ["--set", "num_envs=8", "--set", "rollout_steps=16", "--set", "minibatch=64", "--set", "hidden=[16]"]
 SMALL += ["--set", "validate_every=128", "--set", "validation_windows=1", "--steps", "256", "--seed", "3"]
+SMALL += ["--set", "warm_start_steps=64", "--set", "warm_start_epochs=1"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_trains_and_compares(scenario: Path, tmp_path: Path, capsys: pytest.Capt
 def test_run_folder_has_what_it_takes(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     expected = {"config.toml", "run.json", "progress.csv", "validation.json", "best.npz", "last.npz", "tensorboard"}
-    assert names == expected
+    assert names == expected | {"warm_start.json"}
     assert json.loads((trained / "run.json").read_text())["seed"] == 3
     assert read_checkpoint(trained / "last.npz").meta["steps"] == 256
 

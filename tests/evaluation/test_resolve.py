@@ -27,6 +27,7 @@ def checkpoint(problem: Problem, path: Path, seed: int, fingerprint: str = "") -
         "activation": "tanh",
         "nvec": nvec,
         "observation_size": size,
+        "private": 0,
         "seed": seed,
     }
     path.mkdir(parents=True)
