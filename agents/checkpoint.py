@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError
+from ..files import write_atomically
 
-__all__ = ["FORMAT", "Checkpoint", "read_checkpoint", "write_atomically", "write_checkpoint"]
+__all__ = ["FORMAT", "Checkpoint", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = 1
 _META = "meta"
@@ -94,31 +94,6 @@ class Checkpoint:
             if not np.isfinite(found[name]).all():
                 raise InputError(self.source, f"{prefix}/{name}", "must be finite")
         return found
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, whenever the machine stops."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename durable, where the system can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_checkpoint(path: Path, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:

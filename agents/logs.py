@@ -12,7 +12,7 @@ from stable_baselines3.common.logger import KVWriter
 from torch.utils.tensorboard import SummaryWriter
 
 from ..errors import InputError
-from .checkpoint import write_atomically
+from ..files import write_atomically
 
 __all__ = ["COLUMNS", "CsvWriter", "EventWriter"]
 

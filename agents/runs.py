@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..envs import Problem
 from ..errors import InputError
+from ..files import write_atomically
 from ..traces import LinkTrace, TraceSet
-from .checkpoint import Checkpoint, read_checkpoint, write_atomically
+from .checkpoint import Checkpoint, read_checkpoint
 from .config import TrainConfig, load_config
 
 __all__ = ["Manifest", "RunFolder", "create_run", "open_run", "run_name", "traces_digest"]

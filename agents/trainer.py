@@ -18,9 +18,10 @@ from stable_baselines3.common.logger import Logger
 
 from ..envs import EdgeCloudVecEnv, Policy, Problem
 from ..errors import InputError
+from ..files import write_atomically
 from ..traces import LinkTrace, TraceSet, generated_split
 from .adapter import Sb3VecEnv
-from .checkpoint import write_atomically, write_checkpoint
+from .checkpoint import write_checkpoint
 from .cloning import Cloned, clone
 from .config import TrainConfig
 from .fast_policy import FastMultiDiscretePolicy

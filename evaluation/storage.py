@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..agents.checkpoint import write_atomically as replace_file
 from ..envs.rollout import latency_edges_s
 from ..errors import InputError
+from ..files import write_atomically as replace_file
 from .metrics import METRICS
 from .scores import ActionCounts, Comparison, EpisodeLabel, Run
 

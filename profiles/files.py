@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError, did_you_mean
+from ..files import write_atomically
 from .profile import Exit, Profile, Reference, Stage
 
 __all__ = ["FORMAT", "VERSION", "list_profiles", "load_profile", "save_profile"]
@@ -138,15 +138,9 @@ def save_profile(profile: Profile, path: str | Path) -> Path:
         "provenance": dict(profile.provenance),
     }
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    _replace(target.with_suffix(".npz"), buffer.getvalue())
-    _replace(target, text.encode())
+    write_atomically(target.with_suffix(".npz"), buffer.getvalue())
+    write_atomically(target, text.encode())
     return target
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
 
 
 def _read_json(path: Path) -> _File:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import write_atomically
 from .calibration import ExitTable, exit_table
 from .cifar10 import PACKAGE, ImageSet
 from .leakage import MEASURE, Leakage, leakage_per_cut
@@ -81,8 +82,8 @@ def finish_run(folder: Path, network: EarlyExitCnn, images: ImageSet, settings: 
         "versions": _versions(),
         "machine": machine_name(),
     }
-    _replace(folder / TABLE, buffer.getvalue())
-    _replace(folder / REPORT, (json.dumps(report, indent=2) + "\n").encode())
+    write_atomically(folder / TABLE, buffer.getvalue())
+    write_atomically(folder / REPORT, (json.dumps(report, indent=2) + "\n").encode())
     return table
 
 
@@ -269,9 +270,3 @@ def _versions() -> dict[str, str]:
 
 def _today() -> str:
     return datetime.datetime.now(datetime.UTC).date().isoformat()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)

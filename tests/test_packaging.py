@@ -28,7 +28,7 @@ RANK = {  # modules beside the packages (errors, settings, …) come first: see 
 }
 
 
-MODULES = {path.stem for path in (ROOT / "src" / "edgecloud").glob("*.py")} - {"__init__"}
+MODULES = {path.stem for path in (ROOT / "src" / "edgecloud").glob("*.py")} - {"__init__", "__main__"}
 
 
 def rank(part: str) -> int | None:

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError
+from ..files import write_atomically
 from .link import LinkTrace
 from .loading import load_link_traces
 from .models import LinkModel, RttModel
@@ -86,10 +87,7 @@ def save_link_models(
 ) -> None:
     """Write fitted models as JSON, atomically; an existing file is replaced."""
     file = ModelFile(format=1, provenance=dict(provenance), models=dict(models), rtt=dict(rtt))
-    target = Path(path)
-    partial = target.with_name(target.name + ".part")
-    partial.write_text(json.dumps(file.model_dump(), indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, target)
+    write_atomically(Path(path), (json.dumps(file.model_dump(), indent=1) + "\n").encode())
 
 
 @cache

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, did_you_mean
+from ..files import write_atomically
 from .formats import FORMATS, detect_format
 from .link import LinkTrace
 from .tables import NotALinkError, read_text
@@ -149,6 +149,4 @@ def save_link_trace(trace: LinkTrace, path: str | Path, force: bool = False) -> 
     lines = [f"# {key}: {' '.join(value.split())}" for key, value in notes.items()]
     lines += [f"# end_s: {trace.duration_s!r}", "t_s,rate_bps" + ("" if trace.rtt_s is None else ",rtt_s")]
     lines += [",".join(map(repr, row)) for row in zip(*(column.tolist() for column in columns), strict=True)]
-    partial = path.with_name(path.name + ".part")
-    partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
