@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,13 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..envs import Problem
 from ..errors import InputError
 from ..files import write_atomically
+from ..source import git_revision, versions
 from ..traces import LinkTrace, TraceSet
 from .checkpoint import Checkpoint, read_checkpoint
 from .config import TrainConfig, load_config
 
 __all__ = ["Manifest", "RunFolder", "create_run", "open_run", "run_name", "traces_digest"]
-
-_PACKAGES = ("edgecloud", "torch", "stable-baselines3", "gymnasium", "numpy", "numba")
 
 
 class Manifest(BaseModel):
@@ -157,8 +153,8 @@ def create_run(
         traces=traces.origin,
         traces_source=traces_source,
         traces_digest=traces_digest(traces),
-        versions=_versions(),
-        git=_git_revision(),
+        versions=versions(),
+        git=git_revision(),
     )
     write_atomically(path / "config.toml", config.to_toml().encode())
     write_atomically(path / "run.json", json_bytes(manifest.model_dump()))
@@ -205,34 +201,3 @@ def _digest_trace(digest: Any, trace: LinkTrace) -> None:
 def json_bytes(content: Mapping[str, Any] | Sequence[Any]) -> bytes:
     """JSON for people, as bytes."""
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_revision() -> str:
-    """Revision of the checkout that the package is run from; empty if it is no checkout."""
-    here = Path(__file__).resolve().parent
-    try:
-        run = _git(here, "rev-parse", "HEAD")
-        # An installed copy inside somebody's repository (a virtual environment) is not that repository's source.
-        if run is None or _git(here, "ls-files", "--error-unmatch", Path(__file__).name) is None:
-            return ""
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return run + ("+changes" if changed else "")
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
-    )
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["provenance_of", "run_provenance"]
+from ..source import git_revision, versions
 
-_PACKAGES = ("edgecloud", "numpy", "numba", "gymnasium", "torch", "stable-baselines3")
+__all__ = ["provenance_of", "run_provenance"]
 
 
 def provenance_of(command: Sequence[str], origin: str, part: str, seed: int, repeats: int) -> dict[str, Any]:
@@ -33,8 +31,8 @@ def provenance_of(command: Sequence[str], origin: str, part: str, seed: int, rep
         "part": part,
         "seed": seed,
         "repeats": repeats,
-        "git": _revision(),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "git": git_revision(),
+        "versions": versions(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
 
@@ -51,32 +49,3 @@ def run_provenance(runs: Sequence[str]) -> list[str]:
         except (OSError, ValueError, KeyError, TypeError):
             lines.append(spec)
     return lines
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _revision() -> str:
-    """Revision of the checkout that the package is run from, empty if it is no checkout."""
-    here = Path(__file__).resolve()
-    # An installed copy inside somebody's repository (a virtual environment) is not that repository's source.
-    if _git(here.parent, "ls-files", "--error-unmatch", here.name) is None:
-        return ""
-    return _git(here.parent, "describe", "--always", "--dirty=+changes") or ""
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
