@@ -71,8 +71,8 @@ class FastMultiDiscretePolicy(ActorCriticPolicy):
         self.register_buffer("_offsets", offsets, persistent=False)
 
     def _build_mlp_extractor(self) -> None:
-        layers = self.net_arch
-        assert isinstance(layers, dict)
+        both = self.net_arch  # a list means the same layers for actor and critic, as in stable-baselines3
+        layers = both if isinstance(both, dict) else {"pi": both, "vf": both}
         self.mlp_extractor = _Extractor(self.features_dim, self._private, layers, self.activation_fn).to(self.device)  # type: ignore[assignment]
 
     def _log_probabilities(self, latent: Tensor) -> Tensor:
