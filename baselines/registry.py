@@ -29,11 +29,15 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
     "neurosurgeon-energy": (NeurosurgeonEnergy, {}, "lowest predicted energy of the device, device and edge"),
     "neurosurgeon-faas": (Neurosurgeon, {"server": "faas"}, "lowest predicted latency, device and function"),
     "neurosurgeon-vm": (Neurosurgeon, {"server": "vm"}, "lowest predicted latency, device and one VM"),
-    "dp": (DynamicProgramme, {}, "optimum of the expected one-interval objective over cuts, thresholds and routes"),
+    "dp": (
+        DynamicProgramme,
+        {"pool_margin": 0.02},
+        "optimum of the expected one-interval objective over cuts, thresholds and routes",
+    ),
     "dp-held": (
         DynamicProgramme,
-        {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1},
-        "the same, judging an action as if it were kept for six intervals",
+        {"horizon": 10, "margin": 0.01, "arrival_margin": 0.1},
+        "the same, judging an action as if it were kept for ten intervals",
     ),
 }
 
