@@ -129,7 +129,9 @@ def _latencies(path: Path, build: Callable[[Mapping[str, int]], Layer]) -> list[
             numbers = {key: int(value) for key, value in cells.items() if key not in ("FLOPs", "latency")}
             layer = build(numbers)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(path, f"line {line}", "must have whole numbers in the set's columns", str(error)) from error
+            raise InputError(
+                path, f"line {line}", "must have whole numbers in the set's columns", str(error)
+            ) from error
         rows.append((layer, _positive(cells.get("latency") or "", path, line, "latency") / 1e3))
     return rows
 

@@ -31,8 +31,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 KINDS = ("conv", "dw_conv", "linear", "maxpool", "avgpool", "batchnorm", "relu", "add")
-"""Layer types with a regression of their own. `dw_conv` is a convolution with one input channel per group; `relu` stands
-for activations that clamp (ReLU, ReLU6, LeakyReLU); `add` is the sum of two tensors of a residual block."""
+"""Layer types with a regression of their own. `dw_conv` is a convolution with one input channel per group; `relu`
+stands for activations that clamp (ReLU, ReLU6, LeakyReLU); `add` is the sum of two tensors of a residual block."""
 
 SLIDING = ("conv", "dw_conv", "maxpool", "avgpool")
 
@@ -120,7 +120,7 @@ class Layer:
 
     @property
     def filter_work(self) -> float:
-        """Neurosurgeon's second convolution feature: (filter size / stride)^2 x number of filters (ASPLOS 2017, 4.3)."""
+        """Neurosurgeon's second variable of a convolution: (filter size / stride)^2 x number of filters (2017)."""
         return self.kernel[0] * self.kernel[1] / self.stride**2 * self.out_channels
 
 

@@ -2,8 +2,8 @@
 
 A cell has four nodes and six edges, each with one of five operations; five copies of it make a stage of 16, 32 or 64
 channels at 32, 16 or 8 pixels, with a residual block of stride 2 between stages. The published index is the list of all
-cells in lexical order, shuffled by Python's generator with seed 88: that is how the benchmark's own script made it, and the
-four entries that are known otherwise (0, 9 and 123 from that script, 1462 = six 3x3 convolutions) come out.
+cells in lexical order, shuffled by Python's generator with seed 88: that is how the benchmark's own script made it, and
+the four entries that are known otherwise (0, 9 and 123 from that script, 1462 = six 3x3 convolutions) come out.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def network_layers(operations: Cell, live_only: bool = False) -> list[tuple[Laye
     used = live_edges(operations) if live_only else operations
     counts = Counter(name for name in used if name in LAYERS_OF)
     carrying = [name for name in used if name != "none"]
-    return list(_layers(*(counts[name] for name in LAYERS_OF), max(0, len(carrying) - _receivers(operations, live_only))))
+    return list(
+        _layers(*(counts[name] for name in LAYERS_OF), max(0, len(carrying) - _receivers(operations, live_only)))
+    )
 
 
 def _receivers(operations: Cell, live_only: bool) -> int:

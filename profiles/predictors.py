@@ -1,8 +1,8 @@
 """Fitting latency predictors: one regression per layer type, in the manner of Neurosurgeon.
 
-Kang et al. (ASPLOS 2017, section 4.3) fit one model per layer type and platform, "either a logarithmic or linear
-function", and name the variables. Here both forms are fitted, over the paper's variables and over the work that the layer
-does, and cross-validation on the training part chooses; the error is that of layers which took no part in either.
+Kang et al. (ASPLOS 2017) fit one model per layer type and platform, "either a logarithmic or linear function", and name
+the variables. Here both forms are fitted, over the paper's variables and over the work that the layer does, and
+cross-validation on the training part chooses; the error is that of layers which took no part in either.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ FEATURE_SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "add": ("input",),
     },
 }
-"""Variables of each layer type. `paper`: Neurosurgeon's two for convolutions; for the other types the sizes that go in and
-out. `work`: operations and numbers moved, whose weighted sum is a roofline without overlap."""
+"""Variables of each layer type. `paper`: Neurosurgeon's two for convolutions; for the other types the sizes that go in
+and out. `work`: operations and numbers moved, whose weighted sum is a roofline without overlap."""
 
 LOSS_SCALE = 0.2
 """Residuals of ln(latency) beyond this weigh linearly instead of squared (soft L1): an outlier cannot pull the fit."""
 
 NEGLIGIBLE = 1e-9
-"""Coefficients (of features scaled to mean 1) smaller than this share of the largest are what the solver left of zero."""
+"""Coefficients (of features scaled to mean 1) below this share of the largest are what the solver left of zero."""
 
 FEWEST = 10
 """Layers of a type below which nothing is fitted."""

@@ -36,13 +36,36 @@ class Trace:
 
 
 FREE = frozenset(
-    "view t transpose permute reshape _unsafe_view expand alias detach slice select unsqueeze squeeze split unbind as_strided"
-    " empty empty_like chunk lift_fresh dropout".split()
+    [
+        "view",
+        "t",
+        "transpose",
+        "permute",
+        "reshape",
+        "_unsafe_view",
+        "expand",
+        "alias",
+        "detach",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "split",
+        "unbind",
+        "as_strided",
+        "empty",
+        "empty_like",
+        "chunk",
+        "lift_fresh",
+        "dropout",
+    ]
 )
 """Operators that move no data."""
 
-ACTIVATIONS = frozenset("relu relu_ hardtanh hardtanh_ leaky_relu leaky_relu_ clamp clamp_min threshold".split())
-NORMS = frozenset("native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm".split())
+ACTIVATIONS = frozenset(
+    ["relu", "relu_", "hardtanh", "hardtanh_", "leaky_relu", "leaky_relu_", "clamp", "clamp_min", "threshold"]
+)
+NORMS = frozenset(["native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"])
 SUMS = frozenset(("add", "add_"))
 
 
