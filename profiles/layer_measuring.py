@@ -26,10 +26,10 @@ PIXELS = (1, 4, 7, 8, 14, 16, 28, 32, 56, 64, 112, 224)
 MOST_FLOPS = 3e9
 MOST_ELEMENTS = 2**23
 MOST_WEIGHTS = 2**25
-COMPANY = 8
-"""Layers that are run in turn; one of each type in a full plan."""
+COMPANY = 24
+"""Layers that are run in turn; three of each type in a full plan."""
 
-BUDGET_S = 0.8
+BUDGET_S = 1.5
 """Seconds that one such group may take, beyond nine rounds."""
 
 
@@ -127,16 +127,21 @@ def _padding(layer: Layer, axis: int) -> int:
 
 
 @torch.inference_mode()
-def time_layers(layers: Sequence[Layer], layout: str = "contiguous") -> list[Timing]:
-    """Median processor time of each layer on this thread; they run in turn, 9 to 31 rounds after three to warm up.
+def time_layers(layers: Sequence[Layer], layout: str, rng: np.random.Generator) -> list[Timing]:
+    """Median processor time of each layer on this thread, over 9 to 31 rounds of all of them, in random order each.
 
-    Run in turn, a layer finds the caches and the memory allocator as other layers left them, which is what it finds in
+    A layer then finds the caches and the memory allocator as various other layers left them, which is what it finds in
     a network; repeated alone, a small one runs from the innermost cache, up to twenty times faster than in a network.
     """
     calls = [build_call(layer, layout) for layer in layers]
-    first = time_calls(calls, runs=1, warm_up=1)
+    first = time_calls(calls, runs=1, warm_up=2)
     rounds = int(np.clip(BUDGET_S / max(sum(timing.median_s for timing in first), 1e-7), 9, 31))
-    return time_calls(calls, runs=rounds, warm_up=1)
+    samples = np.zeros((rounds, len(calls)))
+    for row in samples:
+        order = rng.permutation(len(calls))
+        row[order] = [timing.median_s for timing in time_calls([calls[item] for item in order], runs=1, warm_up=0)]
+    low, median, high = np.quantile(samples, [0.25, 0.5, 0.75], axis=0)
+    return [Timing(float(m), float(h - q) / float(m)) for q, m, h in zip(low, median, high, strict=True)]
 
 
 def machine_name() -> str:
@@ -166,7 +171,7 @@ def measure_layers(
         seed: Seed of the layers.
         layout: One of `LAYOUTS`.
         kinds: Types to measure.
-        alone: Repeat each layer by itself instead of in turn with seven others: quicker than it will be in a network.
+        alone: Repeat each layer by itself instead of in turn with others: quicker than it will be in a network.
         on_layer: Called before each group of layers with how many are done, how many there will be, and its first.
 
     Returns:
@@ -189,6 +194,7 @@ def measure_layers(
     rows = _continued(path, origin) if path.exists() else []
     known = {layer for layer, _, _ in rows}
     todo = [layer for layer in plan if layer not in known]
+    rng = np.random.default_rng([seed, len(rows)])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +202,7 @@ def measure_layers(
         for number in range(0, len(todo), company):
             group = todo[number : number + company]
             on_layer(len(plan) - len(todo) + number, len(plan), group[0])
-            timings = time_layers(group, layout)
+            timings = time_layers(group, layout, rng)
             rows += [(layer, timing.median_s, timing.spread) for layer, timing in zip(group, timings, strict=True)]
             if number % COMPANY == 0:
                 write_atomically(path, format_table(rows, origin).encode())

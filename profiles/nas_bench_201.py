@@ -97,12 +97,14 @@ def network_layers(operations: Cell, live_only: bool = False) -> list[tuple[Laye
         operations: The cell.
         live_only: Leave out edges whose result is never used, as a compiled graph does; PyTorch runs all of them.
     """
+    return list(_network(operations, live_only))
+
+
+def _network(operations: Cell, live_only: bool) -> tuple[tuple[Layer, int], ...]:
     used = live_edges(operations) if live_only else operations
     counts = Counter(name for name in used if name in LAYERS_OF)
     carrying = [name for name in used if name != "none"]
-    return list(
-        _layers(*(counts[name] for name in LAYERS_OF), max(0, len(carrying) - _receivers(operations, live_only)))
-    )
+    return _layers(*(counts[name] for name in LAYERS_OF), max(0, len(carrying) - _receivers(operations, live_only)))
 
 
 def _receivers(operations: Cell, live_only: bool) -> int:
@@ -169,15 +171,22 @@ def flops(operations: Cell, live_only: bool = False) -> int:
     return sum(layer.flops * count for layer, count in network_layers(operations, live_only))
 
 
-def count_table(live_only: bool = False) -> tuple[list[Layer], NDArray[np.int64]]:
-    """The distinct layers of all networks, and how often each network has them: int64 (15625, number of layers)."""
+@functools.cache
+def count_table(live_only: bool = False) -> tuple[tuple[Layer, ...], NDArray[np.int64]]:
+    """The distinct layers of all networks, and how often each network has them: int64 (15625, number of layers).
+
+    The array is kept for the next call and cannot be written to.
+    """
     column: dict[Layer, int] = {}
-    networks = [network_layers(operations, live_only) for operations in _all_cells()]
-    for network in networks:
+    rows: dict[tuple[tuple[Layer, int], ...], list[int]] = {}
+    for index, operations in enumerate(_all_cells()):
+        network = _network(operations, live_only)
+        rows.setdefault(network, []).append(index)
         for layer, _ in network:
             column.setdefault(layer, len(column))
     table = np.zeros((CELLS, len(column)), dtype=np.int64)
-    for row, network in enumerate(networks):
+    for network, index_list in rows.items():
         for layer, number in network:
-            table[row, column[layer]] = number
-    return list(column), table
+            table[index_list, column[layer]] = number
+    table.setflags(write=False)
+    return tuple(column), table

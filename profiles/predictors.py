@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -180,6 +181,7 @@ def fit_platform(
     if not variants:
         raise InputError("fit", "layers", f"must hold at least {FEWEST} of one type", skipped)
     provenance = dict(table.provenance) | {
+        "date": datetime.now(UTC).date().isoformat(),
         "fit": {
             "seed": seed,
             "held_out": held_out,
@@ -188,7 +190,7 @@ def fit_platform(
             "layers": len(table.layers),
             "merged_repeats": table.merged,
             "repeat_ratio": round(table.repeat_ratio, 4),
-        }
+        },
     }
     models = {kind: found[0].model for kind, found in variants.items()}
     return FitReport(PlatformModel(name, description, models, provenance), variants, skipped)

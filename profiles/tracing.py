@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 from torch.utils.module_tracker import ModuleTracker
 
 from ..errors import InputError
@@ -88,9 +88,7 @@ class _Watcher(TorchDispatchMode):
         layer = _layer(name, args, result)
         if layer is None:
             self.other[name] += 1
-            count = flop_registry.get(func.overloadpacket)
-            if count is not None:
-                self.other_flops += float(count(*args, **(kwargs or {}), out_val=result))
+            self.other_flops += _other_flops(func, name, args, kwargs or {}, result)
             return result
         module = max(self.tracker.parents, key=len, default="Global").partition(".")[2]
         stage = ".".join(module.split(".")[: self.depth]) or "(top)"
@@ -118,6 +116,14 @@ def trace_layers(call: Callable[..., Any], *inputs: Tensor, depth: int = 1) -> T
     if not watcher.layers:
         raise InputError("trace", "network", "must run at least one layer of a known type", dict(watcher.other))
     return Trace(watcher.layers, dict(watcher.other), watcher.other_flops)
+
+
+def _other_flops(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> float:
+    """Operations of an operator without a layer type, as `torch.utils.flop_counter` counts them."""
+    if name.startswith("_scaled_dot_product"):  # the counter does not know the variant for CPUs
+        return float(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
+    count = flop_registry.get(func.overloadpacket)
+    return 0.0 if count is None else float(count(*args, **kwargs, out_val=result))
 
 
 def _layer(name: str, args: tuple[Any, ...], result: Any) -> Layer | None:

@@ -34,7 +34,7 @@ def check_help_command(
     ],
     platform: Annotated[
         str, typer.Option(help="Platform model of another machine, to see whether its layers carry over.")
-    ] = "x86-torch-1-thread",
+    ] = "xeon-torch-channels-last",
     calibration: Annotated[int, typer.Option(min=1, help="Random networks that fix one factor per device.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of their choice.")] = 0,
     plot: Picture = None,
@@ -122,7 +122,7 @@ def sebs(
 
 @app.command()
 def stages(
-    platform: Annotated[str, typer.Argument(help="A platform model: name or .json file.")] = "x86-torch-1-thread",
+    platform: Annotated[str, typer.Argument(help="A platform model: name or .json file.")] = "xeon-torch-channels-last",
     profile: Annotated[str, typer.Option(help="A profile that `edgecloud profiles measure` wrote.")] = "cifar10-ee-224",
     here: Annotated[bool, typer.Option(help="Also measure the network on this machine, now.")] = False,
     runs: Annotated[int, typer.Option(min=7, help="Timed runs per stage with --here.")] = 31,

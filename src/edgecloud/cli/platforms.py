@@ -153,7 +153,8 @@ def measure(
 ) -> None:
     """Measure random layers of each type on this machine: torch, one thread, warmed up, medians of processor time.
 
-    Eight layers, one of each type, are run in turn, so that each finds the caches as others left them, as in a network.
+    Layers of all types are run in turn, in random order, so that each finds the caches as others left them, as in a
+    network.
     150 layers of each type take about two minutes on one x86 core. The file is CSV: copy it to where you want to fit
     it. Run the command again after an interruption, or with a larger --count, and it continues.
     """
