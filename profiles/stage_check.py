@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -44,8 +45,9 @@ def network_of(profile: Profile) -> ProfiledNetwork:
     if not isinstance(shape, dict) or not isinstance(pixels, int):
         remedy = "give one that `edgecloud profiles measure` wrote"
         raise InputError(profile.name, "provenance.training.shape", "must tell the network's shape", None, remedy)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
     network = EarlyExitCnn(NetworkShape(**values)).eval()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the trained one
     tensor = torch.rand(1, 3, pixels, pixels)
     stages, heads = [], []
     with torch.no_grad():

@@ -69,9 +69,9 @@ NORMS = frozenset(["native_batch_norm", "_native_batch_norm_legit_no_training", 
 SUMS = frozenset(("add", "add_"))
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, depth: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.depth = depth
         self.layers: list[NamedLayer] = []
         self.other: Counter[str] = Counter()
@@ -121,7 +121,8 @@ def trace_layers(call: Callable[..., Any], *inputs: Tensor, depth: int = 1) -> T
 def _other_flops(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> float:
     """Operations of an operator without a layer type, as `torch.utils.flop_counter` counts them."""
     if name.startswith("_scaled_dot_product"):  # the counter does not know the variant for CPUs
-        return float(sdpa_flop_count(*(tensor.shape for tensor in args[:3])))
+        query, key, value = (tensor.shape for tensor in args[:3])
+        return float(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
     count = flop_registry.get(func.overloadpacket)
     return 0.0 if count is None else float(count(*args, **kwargs, out_val=result))
 

@@ -17,7 +17,7 @@ from ..profiles.platform_model import load_platform
 if TYPE_CHECKING:
     from ..profiles.platform_checks import HelpCheck
 
-__all__ = ["app"]
+__all__ = ["app", "check_picture"]
 
 app = typer.Typer(
     help="Compare the catalogue and platform models with measured networks: prints predicted, measured and the ratio.",
@@ -46,7 +46,7 @@ def check_help_command(
     """
     from ..profiles.platform_checks import HELP_COLUMNS, check_help, network_flops, read_help
 
-    _check_picture(plot)
+    check_picture(plot)
     measured, catalogue = read_help(table), load_catalogue()
     checks = check_help(measured, catalogue, load_platform(platform) if platform else None, calibration, seed)
     console = Console()
@@ -135,15 +135,16 @@ def stages(
     """
     from ..profiles.stage_check import measure_here, network_of
 
-    _check_picture(plot)
+    check_picture(plot)
     model, loaded = load_platform(platform), load_profile(profile)
     found = network_of(loaded)
     predicted = np.concatenate([model.predict_stages_s(found.stages), model.predict_stages_s(found.heads)])
-    names = [item.name for item in (*loaded.stages, *loaded.exits)]
+    names = [*(stage.name for stage in loaded.stages), *(head.name for head in loaded.exits)]
     columns = {loaded.reference.machine: np.concatenate([loaded.stage_latency_s, loaded.exit_latency_s])}
     if here:
         costs = measure_here(found, runs)
-        columns["this machine"] = np.array([item.latency_s for item in (*costs.stages, *costs.exits)])
+        parts = [*(stage.latency_s for stage in costs.stages), *(head.latency_s for head in costs.exits)]
+        columns["this machine"] = np.array(parts)
     console = Console()
     table = Table("part", f"predicted ms ({model.name})", title=f"{loaded.name}: stages, then heads")
     for name in columns:
@@ -178,6 +179,7 @@ def _compared(predicted: float, measured: list[float]) -> list[str]:
     return [text for value in measured for text in (f"{value * 1e3:.3f}", f"{predicted / value:.2f}")]
 
 
-def _check_picture(path: Path | None) -> None:
+def check_picture(path: Path | None) -> None:
+    """Refuse a picture whose suffix names no format, before anything is computed."""
     if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
         raise InputError("--plot", "", "must end in .png, .svg or .pdf", str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +16,12 @@ from rich.table import Table
 from ..errors import InputError, did_you_mean
 from ..profiles import load_catalogue
 from ..profiles.layers import KINDS, format_layers, group_stages, read_layers
-from ..profiles.platform_model import PlatformModel, TypeModel, list_platforms, load_platform, save_platform
+from ..profiles.platform_model import TypeModel, list_platforms, load_platform, save_platform
 from . import platform_checks
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..profiles.layer_data import LayerTable
     from ..profiles.layers import Layer
     from ..profiles.predictors import FitReport
@@ -107,12 +110,11 @@ def show(
         console.print(f"{key}: {value}", highlight=False, markup=False)
 
 
-def _errors_table(models: dict[str, TypeModel] | PlatformModel | object) -> Table:
+def _errors_table(models: Mapping[str, TypeModel]) -> Table:
     table = Table(
         "type", "form", "median error", "9 of 10 within", "bias", "R² of ln", "R²", "n fitted", "n held out",
         title="error on layers that the fit did not see",
     )  # fmt: skip
-    assert isinstance(models, dict)
     for kind, model in models.items():
         table.add_row(kind, model.form, *_error_cells(model))
     return table
@@ -205,7 +207,7 @@ def fit(
 
     if features != "both" and features not in FEATURE_SETS:
         raise InputError("--features", "", "must be a set of variables", features, did_you_mean(features, FEATURE_SETS))
-    _check_picture(plot)
+    platform_checks.check_picture(plot)
     if out.suffix != ".json":
         raise InputError("--out", "", "must end in .json", str(out))
     console = Console()
@@ -300,7 +302,7 @@ def layers(
         typer.echo(f"not listed, no layer type: {names}; {share:.1%} of the operations")
 
 
-def _build(network: str) -> torch.nn.Module:  # type: ignore[name-defined]  # noqa: F821
+def _build(network: str) -> nn.Module:
     import torch
 
     name, _, factory = network.partition(":")
@@ -338,7 +340,7 @@ def predict(
 
     if missing not in ("error", "zero"):
         raise InputError("--missing", "", "must be error or zero", missing)
-    _check_picture(plot)
+    platform_checks.check_picture(plot)
     model = load_platform(platform)
     if factor != 1.0:
         model = scaled(model, factor, f"{model.name} x {factor:g}", "given on the command line")
@@ -372,8 +374,3 @@ def predict(
 
         save_plot(draw_stages(list(stages), {model.name: np.array(list(totals.values()))}, network.name), plot)
         typer.echo(f"wrote {plot}")
-
-
-def _check_picture(path: Path | None) -> None:
-    if path is not None and path.suffix not in (".png", ".svg", ".pdf"):
-        raise InputError("--plot", "", "must end in .png, .svg or .pdf", str(path))
