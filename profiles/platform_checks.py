@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from scipy.stats import spearmanr
 
 from ..errors import InputError, did_you_mean
 from .catalogue import Catalogue
-from .nas_bench_201 import CELLS, count_table
+from .nas_bench_201 import CELLS, cell, count_table, live_edges
 from .platform_model import PlatformModel
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SebsCheck",
     "check_help",
     "check_sebs",
+    "computes",
     "network_flops",
     "read_help",
     "worst",
@@ -81,7 +83,7 @@ class HelpCheck:
     Attributes:
         name: Catalogue entry.
         column: Column of the table.
-        networks: How many networks were compared.
+        networks: How many networks were compared: all that compute anything, without the calibration networks.
         speed: Operations over the catalogue's effective speed.
         speed_fitted: The same with the speed that suits the calibration networks best.
         layers: A platform model's sum over the layers, times the factor that suits the calibration networks best; None
@@ -146,13 +148,14 @@ def check_help(
     if not 1 <= calibration <= CELLS // 2:
         raise InputError("check", "calibration", f"must be 1 to {CELLS // 2} networks", calibration)
     order = np.random.default_rng(seed).permutation(CELLS)
-    known, rest = order[:calibration], order[calibration:]
     work = {live: _work(live, platform) for live in (False, True)}
     checks = []
     for name, (column, live, batch) in HELP_COLUMNS.items():
         if column not in table:
             raise InputError("HELP table", column, "must be a column", None, did_you_mean(column, table))
         measured, (flops, layer_s) = table[column], work[live]
+        usable = order[computes(live)[order]]
+        known, rest = usable[:calibration], usable[calibration:]
         by_speed = batch * flops / catalogue.compute(name).effective_flops
         fitted = flops * np.median(measured[known] / flops[known])
         layers = None
@@ -166,10 +169,20 @@ def check_help(
                 speed=_spread(by_speed[rest], measured[rest]),
                 speed_fitted=_spread(fitted[rest], measured[rest]),
                 layers=layers,
-                slope=float(np.polyfit(np.log(flops), np.log(measured), 1)[0]),
+                slope=float(np.polyfit(np.log(flops[usable]), np.log(measured[usable]), 1)[0]),
             )
         )
     return checks
+
+
+@functools.cache
+def computes(live_only: bool) -> NDArray[np.bool_]:
+    """Which networks compute anything, (15625,).
+
+    A runtime that leaves unused edges out turns a cell without a path from its input to its output, and with it the
+    whole network, into a constant.
+    """
+    return np.array([not live_only or bool(live_edges(cell(index))) for index in range(CELLS)])
 
 
 def network_flops(live_only: bool) -> Floats:

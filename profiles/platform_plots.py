@@ -68,25 +68,27 @@ def draw_stages(stages: Sequence[str], seconds: Mapping[str, Floats], title: str
     return figure
 
 
-def draw_networks(flops: Floats, measured_s: Mapping[str, Floats], speeds: Mapping[str, float]) -> Figure:
+def draw_networks(measured: Mapping[str, tuple[Floats, Floats]], speeds: Mapping[str, float]) -> Figure:
     """One panel per device: measured latency over operations, and the line of the catalogue's effective speed.
 
     Args:
-        flops: Operations of each network, (n,).
-        measured_s: Device to measured seconds, (n,).
-        speeds: Device to the catalogue's operations per second (for one batch).
+        measured: Device to the operations and the measured seconds of its networks, (n,) each.
+        speeds: Device to the catalogue's operations per second.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
-    rows = -(-len(measured_s) // COLUMNS)
+    rows = -(-len(measured) // COLUMNS)
     figure = Figure(figsize=(4 * COLUMNS, 3 * rows), layout="constrained")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-    order = np.argsort(flops)
-    for axes, (name, seconds) in zip(panels, measured_s.items(), strict=False):
+    for axes, (name, (flops, seconds)) in zip(panels, measured.items(), strict=False):
+        ends = np.array([flops.min(), flops.max()])
         axes.scatter(flops / 1e6, 1e3 * seconds, s=1, alpha=0.15, rasterized=True)
-        axes.plot(flops[order] / 1e6, 1e3 * flops[order] / speeds[name], color="C1", label="catalogue")
+        axes.plot(ends / 1e6, 1e3 * ends / speeds[name], color="C1")
         axes.set(xscale="log", yscale="log", xlabel="MFLOP", ylabel="ms")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(name, fontsize=10)
-    for axes in panels[len(measured_s) :]:
+    for axes in panels[len(measured) :]:
         axes.set_axis_off()
     return figure

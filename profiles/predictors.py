@@ -16,12 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, lsq_linear, nnls
 
-from ..errors import InputError
+from ..errors import InputError, did_you_mean
 from .layer_data import LayerTable
 from .layers import Layer, feature_matrix
 from .platform_model import Errors, PlatformModel, TypeModel, evaluate
 
-__all__ = ["FEATURE_SETS", "FORMS", "FitReport", "Variant", "errors_of", "fit_platform", "fit_type"]
+__all__ = [
+    "FEATURE_SETS",
+    "FORMS",
+    "GROUPS",
+    "FitReport",
+    "GroupError",
+    "Variant",
+    "errors_by",
+    "errors_of",
+    "fit_platform",
+    "fit_type",
+    "scaled",
+]
 
 Floats = NDArray[np.float64]
 Form = Literal["linear", "logarithmic"]
@@ -240,6 +252,47 @@ def _fit_kind(
 def _rounded(value: float) -> float:
     """Six digits: more than the fit knows, few enough to read."""
     return float(f"{value:.6g}")
+
+
+GROUPS: Mapping[str, Callable[[Layer], str]] = {
+    "kernel": lambda layer: f"kernel {layer.kernel[0]}x{layer.kernel[1]}",
+    "stride": lambda layer: f"stride {layer.stride}",
+    "filter": lambda layer: f"kernel {layer.kernel[0]}x{layer.kernel[1]}, stride {layer.stride}",
+    "pixels": lambda layer: f"input {layer.in_size[0]}x{layer.in_size[1]}",
+}
+"""Ways to break errors down."""
+
+
+@dataclass(frozen=True)
+class GroupError:
+    """Errors of the layers of one type that share a property; layers that the fit saw are among them."""
+
+    kind: str
+    group: str
+    layers: int
+    median_error: float
+    bias: float
+
+
+def errors_by(platform: PlatformModel, table: LayerTable, key: str) -> list[GroupError]:
+    """Where a platform model is off: median error and bias of each type's layers, by kernel, stride, filter or pixels.
+
+    Raises:
+        InputError: the key is not one of `GROUPS`.
+    """
+    if key not in GROUPS:
+        raise InputError("fit", "by", "must be a property to group by", key, did_you_mean(key, GROUPS))
+    groups: dict[tuple[str, str], list[int]] = {}
+    for number, layer in enumerate(table.layers):
+        if layer.kind in platform.models:
+            groups.setdefault((layer.kind, GROUPS[key](layer)), []).append(number)
+    found = []
+    for (kind, group), index in sorted(groups.items()):
+        predicted = platform.predict_s([table.layers[number] for number in index])
+        ratio = predicted / np.array([table.seconds[number] for number in index])
+        error = float(np.median(np.abs(ratio - 1)))
+        found.append(GroupError(kind, group, len(index), error, float(np.median(ratio))))
+    return found
 
 
 def scaled(platform: PlatformModel, factor: float, name: str, note: str) -> PlatformModel:

@@ -6,12 +6,13 @@ import pytest
 
 from edgecloud.errors import InputError
 from edgecloud.profiles import load_catalogue
-from edgecloud.profiles.nas_bench_201 import CELLS, count_table
+from edgecloud.profiles.nas_bench_201 import CELLS, cell, count_table, live_edges
 from edgecloud.profiles.platform_checks import (
     HELP_COLUMNS,
     RESNET50_FLOPS,
     check_help,
     check_sebs,
+    computes,
     network_flops,
     read_help,
     worst,
@@ -50,6 +51,15 @@ def test_the_layers_of_a_platform_carry_over_up_to_a_factor() -> None:
     assert check.layers.error == pytest.approx(0, abs=1e-9)
     assert check.speed_fitted.error > 0.05
     assert check.networks == CELLS - 10
+
+
+def test_networks_that_compile_to_a_constant_are_left_out() -> None:
+    assert computes(False).all()
+    kept = computes(True)
+    assert not kept[[index for index in range(CELLS) if cell(index) == ("none",) * 6]].any()
+    assert kept[9]  # one skip connection from input to output
+    paths = sum(bool(live_edges(cell(index))) for index in range(0, CELLS, 7))
+    assert kept[::7].sum() == paths < len(kept[::7])
 
 
 def test_calibration_must_leave_something_to_compare() -> None:

@@ -14,7 +14,7 @@ from edgecloud.profiles.layer_data import LayerTable, read_neurosurgeon, read_or
 from edgecloud.profiles.layer_measuring import plan_layers
 from edgecloud.profiles.layers import FEATURES, KINDS, Layer, feature_matrix
 from edgecloud.profiles.platform_model import Errors, PlatformModel, TypeModel, evaluate, list_platforms, load_platform
-from edgecloud.profiles.predictors import FEATURE_SETS, errors_of, fit_platform, fit_type, scaled
+from edgecloud.profiles.predictors import FEATURE_SETS, errors_by, errors_of, fit_platform, fit_type, scaled
 
 ERRORS = Errors(n_train=1, n_test=1, median_error=0, p90_error=0, bias=1, r2_log=1, r2=1)
 
@@ -102,6 +102,19 @@ def test_the_same_seed_gives_the_same_fit() -> None:
     noisy = law(layers) * np.random.default_rng(0).lognormal(0, 0.2, 40)
     first, second = (fit_platform(table_of(layers, noisy), "test", "a test", seed=1) for _ in range(2))
     assert first.platform.models == second.platform.models
+
+
+def test_errors_by_kernel_find_what_the_law_leaves_out() -> None:
+    """3x3 convolutions that take twice as long as any feature says stand out."""
+    layers = plan_layers(300, seed=0, kinds=["conv"])
+    doubled = np.array([2.0 if layer.kernel == (3, 3) else 1.0 for layer in layers])
+    table = table_of(layers, law(layers) * doubled)
+    platform = fit_platform(table, "test", "a test").platform
+    bias = {item.group: item.bias for item in errors_by(platform, table, "kernel")}
+    assert bias["kernel 3x3"] < 0.9 < 1.1 < bias["kernel 5x5"]
+    assert sum(item.layers for item in errors_by(platform, table, "filter")) == 300
+    with pytest.raises(InputError, match="did you mean 'stride'"):
+        errors_by(platform, table, "strides")
 
 
 def test_too_few_layers() -> None:

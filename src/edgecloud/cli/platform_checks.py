@@ -44,7 +44,7 @@ def check_help_command(
     Three predictions: the catalogue's speed (from the slowest network alone); one speed fitted to ten random networks;
     the platform model's sum over the layers, times one factor fitted to the same ten. Errors are those of all others.
     """
-    from ..profiles.platform_checks import HELP_COLUMNS, check_help, network_flops, read_help
+    from ..profiles.platform_checks import HELP_COLUMNS, check_help, computes, network_flops, read_help
 
     check_picture(plot)
     measured, catalogue = read_help(table), load_catalogue()
@@ -52,7 +52,8 @@ def check_help_command(
     console = Console()
     console.print(_help_table(checks))
     console.print(
-        f"seed {seed}, {calibration} calibration networks, {checks[0].networks:,} compared; error: median of "
+        f"seed {seed}, {calibration} calibration networks, {max(check.networks for check in checks):,} compared "
+        f"({min(check.networks for check in checks):,} where the runtime leaves unused edges out); error: median of "
         "abs(predicted / measured - 1); slope: of ln(measured) over ln(operations), 1 if one speed served all networks",
         highlight=False,
     )
@@ -60,10 +61,13 @@ def check_help_command(
         from ..profiles.platform_plots import draw_networks
         from ..profiles.plotting import save_plot
 
-        shown = {name: row for name, row in HELP_COLUMNS.items() if row[2] == 1}
-        flops = network_flops(live_only=False)
-        speeds = {name: catalogue.compute(name).effective_flops for name in shown}
-        save_plot(draw_networks(flops, {name: measured[row[0]] for name, row in shown.items()}, speeds), plot)
+        shown, speeds = {}, {}
+        for name, (column, live, batch) in HELP_COLUMNS.items():
+            if batch == 1:
+                kept = computes(live)
+                shown[name] = (network_flops(live)[kept], measured[column][kept])
+                speeds[name] = catalogue.compute(name).effective_flops
+        save_plot(draw_networks(shown, speeds), plot)
         typer.echo(f"wrote {plot}")
 
 

@@ -192,6 +192,7 @@ def fit(
     features: Annotated[str, typer.Option(help="paper, work, or both and the better one is taken.")] = "both",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the held-out layers.")] = 0,
     held_out: Annotated[float, typer.Option(min=0.05, max=0.5, help="Share of the layers that is held out.")] = 0.2,
+    by: Annotated[str, typer.Option(help="Also break the errors down: by kernel, stride, filter or pixels.")] = "",
     plot: Picture = None,
 ) -> None:
     """Fit one regression per layer type, and report its error on layers that were held out.
@@ -203,8 +204,10 @@ def fit(
     (operations and numbers moved). Cross-validation on the training part chooses. Repeated layers are merged by their
     median before the split; outliers are kept but cannot pull the fit (soft L1 loss on the logarithm of the latency).
     """
-    from ..profiles.predictors import FEATURE_SETS, fit_platform
+    from ..profiles.predictors import FEATURE_SETS, GROUPS, errors_by, fit_platform
 
+    if by and by not in GROUPS:
+        raise InputError("--by", "", "must be a property of layers", by, did_you_mean(by, GROUPS))
     if features != "both" and features not in FEATURE_SETS:
         raise InputError("--features", "", "must be a set of variables", features, did_you_mean(features, FEATURE_SETS))
     platform_checks.check_picture(plot)
@@ -229,6 +232,11 @@ def fit(
         f"seed {seed}; {table.merged:,} repeated rows merged; slowest / quickest of repeats: {table.repeat_ratio:.2f}",
         highlight=False,
     )
+    if by:
+        groups = Table("type", "group", "layers", "median error", "bias", title="all layers, those fitted included")
+        for item in errors_by(report.platform, table, by):
+            groups.add_row(item.kind, item.group, f"{item.layers:,}", f"{item.median_error:.0%}", f"{item.bias:.2f}")
+        console.print(groups)
     for kind, number in report.skipped.items():
         console.print(f"{kind}: only {number} layers, not fitted", highlight=False)
     if plot is not None:
