@@ -71,7 +71,8 @@ def read_table(path: Path) -> tuple[list[tuple[Layer, float, float]], dict[str, 
     for line, cells in read_rows(path, required=("kind", "in_channels", "latency_s"), known=MEASURED):
         layer = layer_from_cells(cells, path, line)
         seconds = _positive(cells["latency_s"], path, line, "latency_s")
-        rows.append((layer, seconds, float(cells.get("spread") or 0.0)))
+        spread = cells.get("spread") or "0"
+        rows.append((layer, seconds, _number(spread, path, line, "spread")))
     return rows, _origin(path)
 
 
@@ -87,11 +88,15 @@ def _origin(path: Path) -> dict[str, Any]:
     return dict(origin)
 
 
-def _positive(text: str, path: Path, line: int, name: str) -> float:
+def _number(text: str, path: Path, line: int, name: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError as error:
         raise InputError(path, f"line {line}: {name}", "must be a number", text) from error
+
+
+def _positive(text: str, path: Path, line: int, name: str) -> float:
+    value = _number(text, path, line, name)
     if not (math.isfinite(value) and value > 0):
         raise InputError(path, f"line {line}: {name}", "must be positive and finite", text)
     return value

@@ -33,6 +33,7 @@ def test_repeats_are_merged_by_their_median() -> None:
     [
         ("conv,3,8,16,16,3,1,1,0,0.1", ["line 3: latency_s", "positive"]),
         ("conv,3,8,16,16,3,1,1,fast,0.1", ["line 3: latency_s", "number"]),
+        ("conv,3,8,16,16,3,1,1,0.1,wide", ["line 3: spread", "number"]),
         ("conv,3,8,16,16,3,1,1,nan,0.1", ["line 3: latency_s", "finite"]),
     ],
 )

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError, did_you_mean
+from ..files import write_atomically
 from ..profiles import load_catalogue
 from ..profiles.layers import KINDS, format_layers, group_stages, read_layers
 from ..profiles.platform_model import TypeModel, list_platforms, load_platform, save_platform
@@ -157,7 +158,7 @@ def measure(
 
     Layers of all types are run in turn, in random order, so that each finds the caches as others left them, as in a
     network.
-    150 layers of each type take about two minutes on one x86 core. The file is CSV: copy it to where you want to fit
+    150 layers of each type take one to two minutes on one x86 core. The file is CSV: copy it to where you want to fit
     it. Run the command again after an interruption, or with a larger --count, and it continues.
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -299,7 +300,7 @@ def layers(
     module = _build(network)
     trace = trace_layers(module, torch.rand(*(int(part) for part in sizes)), depth=depth)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(format_layers(trace.layers), encoding="utf-8")
+    write_atomically(out, format_layers(trace.layers).encode())
     flops = sum(item.layer.flops for item in trace.layers)
     typer.echo(
         f"wrote {out}: {len(trace.layers)} layers in {len(group_stages(trace.layers))} stages, {flops / 1e6:,.1f} MFLOP"
@@ -374,7 +375,7 @@ def predict(
         console.print(f"{outside.sum()} of {len(kinds)} layers lie outside the measured latencies", highlight=False)
     if out is not None:
         rows = [f"{item.stage},{item.name},{value:.9g}" for item, value in zip(listed, seconds, strict=True)]
-        out.write_text("\n".join(["stage,name,predicted_s", *rows]) + "\n", encoding="utf-8")
+        write_atomically(out, ("\n".join(["stage,name,predicted_s", *rows]) + "\n").encode())
         typer.echo(f"wrote {out}")
     if plot is not None:
         from ..profiles.platform_plots import draw_stages
