@@ -3,7 +3,7 @@
 The minimum cut gives the lowest latency of one request (DADS' light load); the search over weighted cuts gives a low
 bottleneck of the pipeline device, link, server (its heavy load).
 
-Source: Hu, Bao, Wang, Liu: "Dynamic Adaptive DNN Surgery for Inference Acceleration on the Edge", INFOCOM 2019.
+Source: DADS, Hu et al., INFOCOM 2019.
 """
 
 from __future__ import annotations
