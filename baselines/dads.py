@@ -58,7 +58,7 @@ class Dads(Neurosurgeon):
 
 
 class LoadPart(Neurosurgeon):
-    """LoADPart (ICDCS 2022): Neurosurgeon's cut, with the bandwidth averaged and the server's queue counted.
+    """LoADPart (ICDCS 2022): Neurosurgeon's cut, with the server's queue counted.
 
     Optimises: latency of one request from the measured bandwidth and the server's present load. Assumes: a chain, one
     cut, one server; no exits, prices or privacy. The abstract was read. It scales the server's times by a factor that
@@ -73,7 +73,7 @@ class LoadPart(Neurosurgeon):
 
     name = "loadpart"
 
-    def __init__(self, server: str = "edge", margin: float = 0.0, rate: str = "harmonic") -> None:
+    def __init__(self, server: str = "edge", margin: float = 0.0, rate: str = "last") -> None:
         super().__init__(server, 1, margin)
         self._rate = forecast_kind(self.name, rate)
 

@@ -137,15 +137,19 @@ class DynamicProgramme(Policy):
     def act(self, measurements: Measurements) -> Ints:
         """The optimal actions, int64 (N, 4)."""
         o = self.outlook(measurements)
-        if self._vms < 0 and self._t % self._review == 0:
-            self._target = self._pool.update(self._pool_costs(measurements, o), self._review if self._t else 1)
-        self._t += 1
+        self._review_pool(measurements, o)
         running = np.minimum(o.vms, self._target)
         held = np.column_stack([measurements.placement, measurements.threshold, measurements.route]).astype(np.int64)
         solved = solve(self._tables, o, running[:, None], held)
         best, choice = solved.cost[:, 0], solved.choice[:, 0]
         stay = (self._margin > 0.0) & (solved.held_cost <= best + self._margin * np.abs(best))
         return np.column_stack([np.where(stay[:, None], held, choice), self._target])
+
+    def _review_pool(self, m: Measurements, o: Outlook) -> None:
+        """Renew the pool's target from time to time."""
+        if self._vms < 0 and self._t % self._review == 0:
+            self._target = self._pool.update(self._pool_costs(m, o), self._review if self._t else 1)
+        self._t += 1
 
     def _pool_costs(self, m: Measurements, o: Outlook) -> Floats:
         """Optimal cost with each number of VMs: the present averages, idle queues, everything loaded and warm."""

@@ -67,7 +67,7 @@ class Edgent(PathRule):
 
     Args:
         server: 'edge' (the paper's), 'faas' or 'any'.
-        deadline: Share of the hard timeout.
+        deadline: In units of the scenario's latency reference.
         rate: Forecast of the rate.
         queues: Add the wait behind what is queued now.
     """
@@ -90,7 +90,7 @@ class EdgentDynamic(PathRule):
 
     Args:
         server: 'edge' (the paper's), 'faas' or 'any'.
-        deadline: Share of the hard timeout.
+        deadline: In units of the scenario's latency reference.
         states: Bandwidths in the map, evenly spaced on the logarithm from 10 kbit/s to 1 Gbit/s.
         expected_run: Mean intervals between changes of the state.
     """
@@ -98,7 +98,7 @@ class EdgentDynamic(PathRule):
     name = "edgent-dynamic"
 
     def __init__(
-        self, server: str = "edge", deadline: float = 0.5, states: int = 256, expected_run: float = 20.0
+        self, server: str = "edge", deadline: float = 1.0, states: int = 256, expected_run: float = 20.0
     ) -> None:
         super().__init__(server, deadline)
         self._states = np.linspace(np.log(1e4), np.log(1e9), max(2, states))

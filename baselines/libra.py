@@ -38,7 +38,7 @@ class Libra(Policy):
     name = "libra"
 
     def __init__(
-        self, window_s: float = 60.0, spread: float = 1.0, utilisation: float = 0.8, patience_s: float = 60.0
+        self, window_s: float = 60.0, spread: float = 0.0, utilisation: float = 0.8, patience_s: float = 60.0
     ) -> None:
         if not (window_s > 0 and utilisation > 0 and patience_s >= 0):
             rule = "must be positive (patience_s: not negative)"
@@ -110,7 +110,7 @@ class Serflow(Libra):
         self,
         drop: float = 0.01,
         window_s: float = 60.0,
-        spread: float = 1.0,
+        spread: float = 0.0,
         utilisation: float = 0.8,
         patience_s: float = 60.0,
     ) -> None:

@@ -107,16 +107,16 @@ class PathRule(Policy):
 
     Args:
         server: See `SERVERS`.
-        deadline: Latency to meet, as a share of the scenario's hard timeout.
+        deadline: Latency to meet, in units of the scenario's latency reference (`objective.latency_ref_s`).
         rate: Forecast of the uplink rate, see `rate_nodes_bps`.
         queues: Add the wait behind what is queued now (the papers do not).
     """
 
-    def __init__(self, server: str = "edge", deadline: float = 0.5, rate: str = "last", queues: bool = False) -> None:
+    def __init__(self, server: str = "edge", deadline: float = 1.0, rate: str = "last", queues: bool = False) -> None:
         if server not in SERVERS:
             raise InputError(self.name, "server", "must be a server", server, did_you_mean(server, SERVERS))
         if not deadline > 0:
-            raise InputError(self.name, "deadline", "must be a positive share of the timeout", deadline)
+            raise InputError(self.name, "deadline", "must be a positive multiple of the latency reference", deadline)
         self._server, self._deadline = server, deadline
         self._rate, self._queues = forecast_kind(self.name, rate), queues
 
@@ -124,7 +124,7 @@ class PathRule(Policy):
         """Compile the predictor."""
         self.problem, self.paths = problem, PathPredictor(problem)
         self.never = len(problem.thresholds) - 1
-        self.deadline_s = self._deadline * problem.params.timeout_s
+        self.deadline_s = self._deadline * problem.params.latency_ref_s
         d, e = problem.placements.T
         stages = problem.stages
         tiers = {"edge": e == stages, "faas": (e == d), "any": np.ones(len(d), dtype=np.bool_)}

@@ -17,6 +17,7 @@ from .dads import Dads, LoadPart
 from .dp import DynamicProgramme
 from .edgent import Edgent, EdgentDynamic
 from .libra import Libra, Serflow
+from .mpc import ModelPredictive
 from .neurosurgeon import Neurosurgeon, NeurosurgeonEnergy
 from .reference import AlwaysCloudVm, AlwaysDevice, AlwaysEdge, AlwaysFaas, RandomPolicy
 from .splitllm import SplitLlm
@@ -35,7 +36,7 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
     "neurosurgeon-faas": (Neurosurgeon, {"server": "faas"}, "lowest predicted latency, device and function"),
     "neurosurgeon-vm": (Neurosurgeon, {"server": "vm"}, "lowest predicted latency, device and one VM"),
     "dads": (Dads, {}, "lowest latency, or lowest bottleneck under heavy load, device and edge (INFOCOM 2019)"),
-    "loadpart": (LoadPart, {}, "lowest latency with averaged bandwidth and the edge server's queue (ICDCS 2022)"),
+    "loadpart": (LoadPart, {}, "lowest latency with the edge server's load and queue (ICDCS 2022)"),
     "dnnsplit": (DnnSplit, {}, "lowest latency over three tiers among the pruned cuts (IEEE Access 2024)"),
     "edgent": (Edgent, {}, "strictest threshold that meets the deadline, best cut (Li et al. 2018)"),
     "edgent-dynamic": (EdgentDynamic, {}, "map of bandwidth states, found by change-point detection (Li et al. 2020)"),
@@ -53,6 +54,7 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
         {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1},
         "the same, judging an action as if it were kept for six intervals",
     ),
+    "mpc": (ModelPredictive, {}, "receding horizon: plans judged by simulating imagined futures"),
 }
 
 _OWN = re.compile(r"^(?P<target>.+?):(?P<name>[A-Za-z_]\w*)(?::(?P<options>.*))?$")

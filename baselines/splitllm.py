@@ -37,7 +37,7 @@ class SplitLlm(PathRule):
     nothing meets the limit the fastest placement is taken. O(M T^2 limit / tick) per decision.
 
     Args:
-        deadline: Latency limit, share of the hard timeout.
+        deadline: Latency limit, in units of the scenario's latency reference.
         method: 'optimal', 'greedy' or 'no-split'.
         tick_s: Resolution of time.
         server: 'any', 'edge' or 'faas'.
@@ -49,7 +49,7 @@ class SplitLlm(PathRule):
 
     def __init__(
         self,
-        deadline: float = 0.5,
+        deadline: float = 1.0,
         method: str = "optimal",
         tick_s: float = 2e-3,
         server: str = "any",

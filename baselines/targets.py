@@ -29,7 +29,7 @@ class Spinn(PathRule):
 
     Args:
         server: 'edge', 'faas' or 'any'.
-        deadline: Latency limit, share of the hard timeout.
+        deadline: Latency limit, in units of the scenario's latency reference.
         drop: Accuracy that may be lost against the full network; -1: down to the scenario's accuracy target.
         budget: Dollars per request to stay within after the other targets; 0: as few as possible.
         rate: Forecast of the rate.
@@ -41,7 +41,7 @@ class Spinn(PathRule):
     def __init__(
         self,
         server: str = "edge",
-        deadline: float = 0.5,
+        deadline: float = 1.0,
         drop: float = -1.0,
         budget: float = 0.0,
         rate: str = "last",
@@ -80,14 +80,14 @@ class AmpsInf(PathRule):
 
     Args:
         server: 'any', 'faas' or 'edge'.
-        deadline: Response-time objective, share of the hard timeout.
+        deadline: Response-time objective, in units of the scenario's latency reference.
         rate: Forecast of the rate.
         queues: Add the wait behind what is queued now.
     """
 
     name = "amps-inf"
 
-    def __init__(self, server: str = "any", deadline: float = 0.5, rate: str = "last", queues: bool = False) -> None:
+    def __init__(self, server: str = "any", deadline: float = 1.0, rate: str = "last", queues: bool = False) -> None:
         super().__init__(server, deadline, rate, queues)
 
     def act(self, measurements: Measurements) -> Ints:
