@@ -28,8 +28,8 @@ class Dads(Neurosurgeon):
     """DADS (Hu et al., INFOCOM 2019): lowest latency while the pipeline keeps up, lowest bottleneck once it does not.
 
     Optimises: under light load (every stage of the pipeline device, link, server is shorter than the time between
-    frames) the latency of a request, under heavy load the slowest stage, hence the throughput. Assumes: times known, the
-    last measured bandwidth, a fixed frame rate; no exits, queues, prices or privacy; download ignored. The paper's
+    frames) the latency of a request, under heavy load the slowest stage, hence the throughput. Assumes: times known,
+    the last measured bandwidth, a fixed frame rate; no exits, queues, prices or privacy; download ignored. The paper's
     loop, bandwidth, then DSL, then DSH if a stage is too long, is kept; the frame rate is the average of the arrivals.
 
     On the scenario's chain of stages both problems are solved by a linear scan over the cuts, O(M) per decision: the

@@ -56,7 +56,7 @@ def configuration_map(latency_s: Floats, accuracy: Floats, deadline_s: float) ->
 
 
 class Edgent(PathRule):
-    """Edgent's static optimiser (Li et al., arXiv 1806.07840): the deepest exit that meets the deadline, at its best cut.
+    """Edgent's static optimiser (Li et al., arXiv 1806.07840): the deepest exit that meets the deadline, best cut.
 
     Optimises: accuracy under a latency limit, then latency. Assumes: predicted times, the last measured bandwidth, an
     idle system, no prices or privacy. Departures: Edgent stops *every* request at the chosen exit, while a threshold

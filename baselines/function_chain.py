@@ -1,7 +1,7 @@
 """A network as a chain of functions: where to cut it and how much memory each part gets (AMPS-Inf).
 
-Source: AMPS-Inf, ICPP 2021; the abstract was read. The paper states a mixed-integer quadratic programme; the chain makes
-it a constrained shortest path, which is solved exactly here.
+Source: AMPS-Inf, ICPP 2021; the abstract was read. The paper states a mixed-integer quadratic programme; the chain
+makes it a constrained shortest path, which is solved exactly here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When a virtual machine is cheaper than a function: LIBRA's indifference point, and SERFLOW's two per stage.
 
-Sources: LIBRA, IC2E 2021 (arXiv 2104.05491); Zhang and Matta, SERFLOW, 2025 (arXiv 2510.27182). Of both the abstract and
-second-hand accounts were read, so the formulas are derived here from the meters' definitions.
+Sources: LIBRA, IC2E 2021 (arXiv 2104.05491); Zhang and Matta, SERFLOW, 2025 (arXiv 2510.27182). Of both the abstract
+and second-hand accounts were read, so the formulas are derived here from the meters' definitions.
 """
 
 from __future__ import annotations

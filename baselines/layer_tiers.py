@@ -119,7 +119,7 @@ def greedy_tiers(problem: LayerTiers, budget: int) -> TierPlan | None:
 
     O(L T^2). Never better than the optimum.
     """
-    layers, tiers = problem.run.shape
+    layers, _tiers = problem.run.shape
     left = problem.to_go()
     at, spent, chosen = 0, 0, []
     for k in range(layers):

@@ -21,12 +21,12 @@ Ints = NDArray[np.int64]
 class Libra(Policy):
     """LIBRA (IC2E 2021): whole requests in the cloud, VMs as far as they are cheaper, functions for what is left.
 
-    Optimises: dollars per second of serving the steady part of the arrivals (their average over `window_s` plus `spread`
-    standard deviations of an interval's Poisson count), by the indifference point in `indifference`; the overflow, and everything
-    while VMs boot, goes to functions (route 'spill'). Assumes: raw inputs sent to the cloud, the whole network without
-    exits, known prices and times; no latency, privacy. A pool that is larger than wanted is kept for `patience_s`, since a
-    VM is billed for a minimum anyway. O(1) per decision. The abstract and second-hand accounts were read: the original
-    sizes its VMs for about the mean plus or minus one standard deviation.
+    Optimises: dollars per second of serving the steady part of the arrivals (their average over `window_s` plus
+    `spread` standard deviations of an interval's Poisson count), by the indifference point in `indifference`; the
+    overflow, and everything while VMs boot, goes to functions (route 'spill'). Assumes: raw inputs sent to the cloud,
+    the whole network without exits, known prices and times; no latency, privacy. A pool that is larger than wanted is
+    kept for `patience_s`, since a VM is billed for a minimum anyway. O(1) per decision. The abstract and second-hand
+    accounts were read: the original sizes its VMs for about the mean plus or minus one standard deviation.
 
     Args:
         window_s: Of the exponential average of arrivals.

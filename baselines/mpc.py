@@ -34,9 +34,9 @@ class ModelPredictive(DynamicProgramme):
 
     Optimises: the mean reward of the next `horizon` intervals. Assumes: the scenario's physics and the statistics of
     its world, nothing of what the world will do. A plan replaces the one that `dp-held` would hold only if it is better
-    by `caution` standard errors of the paired difference. The pool of VMs is priced as in `DynamicProgramme`: no horizon
-    of seconds repays a boot. Running time per decision and environment: that of `dp-held` and
-    (candidates + 2 `leads`) x `samples` x `horizon` intervals of the kernel.
+    by `caution` standard errors of the paired difference. The pool of VMs is priced as in `DynamicProgramme`: no
+    horizon of seconds repays a boot. Running time per decision and environment: that of `dp-held` and (candidates + 2
+    `leads`) x `samples` x `horizon` intervals of the kernel.
 
     Receding-horizon control with sampled scenarios is textbook; no paper of this field is followed.
 
@@ -130,7 +130,7 @@ class ModelPredictive(DynamicProgramme):
         return np.asarray((gain.mean(axis=-1) - self._caution * error).argmax(axis=1), dtype=np.int64)
 
     def _best_holds(self, m: Measurements, o: Outlook, running: Ints) -> tuple[Ints, Floats]:
-        """The most promising actions, best first, and that in force, (N, C + 1, 4); their expected costs, (N, C + 1)."""
+        """The most promising actions, best first, and that in force, (N, C, 4); their expected costs, (N, C)."""
         t = self._tables
         chunk = max(1, _CHUNK // (t.edge_s[0].size * o.nodes * o.rate_bps.shape[1]))
         now = np.column_stack([m.placement, m.threshold, m.route]).astype(np.int64)

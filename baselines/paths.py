@@ -1,4 +1,4 @@
-"""What a request's way through the tiers is expected to take on an idle system: the predictor of the published rules."""
+"""What a request's way through the tiers takes on an idle system: the predictor of the published rules."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PathPredictor:
 
 
 def lexicographic(goals: list[tuple[Floats, Floats | float]], objective: Floats) -> Ints:
-    """The best candidate of each row: least excess over the first goal's limit, then over the second's, …, then objective.
+    """The best candidate of each row: least excess over the first goal's limit, then the second's, …, then objective.
 
     Args:
         goals: Values (N, C) and limit, most important first; a value below its limit is as good as at it.

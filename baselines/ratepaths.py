@@ -23,12 +23,13 @@ class RatePaths:
 
     * 'harmonic': the harmonic mean of the last four intervals, as in rate control for video (constant);
     * 'last': the last rate (constant);
-    * 'revert': log r(h) = log average + w(h) (log last - log average), w(h) = `hold` * `decay`^(h - 1), where the average
+    * 'revert': log r(h) = log average + w(h) (log last - log average), w(h) = `hold` * `decay`^(h - 1), where the
+      average
       is the measured slow one: half of a deviation is gone after a second, the rest fades over some seconds. The two
       numbers are least-squares fits on training traces, see `benchmarks/rate_forecasts.py`.
 
-    Around it the logarithm's errors are normal, `sigma` in size once they have built up, and correlated from one interval
-    to the next.
+    Around it the logarithm's errors are normal, `sigma` in size once they have built up, and correlated from one
+    interval to the next.
 
     Args:
         kind: See above.

@@ -149,11 +149,11 @@ class ConfidenceRouting(PathRule):
 
     The small model is the network up to its `small`-th exit head, on the device; the large one is the whole network,
     whose rest runs on the server. Optimises: the share of requests that the small model answers, subject to an accuracy
-    loss of at most `drop`, calibrated once on the profile's test set. Assumes: that the confidences met in operation are
-    distributed as there; no latency, load, prices or privacy. Departures: Hybrid LLM trains a router that sees the query
-    before any model has run; here the small model's own confidence decides, which costs its computation but no router,
-    and the large model continues where the small one stopped instead of starting anew. O(1) per decision. The abstract
-    was read.
+    loss of at most `drop`, calibrated once on the profile's test set. Assumes: that the confidences met in operation
+    are distributed as there; no latency, load, prices or privacy. Departures: Hybrid LLM trains a router that sees the
+    query before any model has run; here the small model's own confidence decides, which costs its computation but no
+    router, and the large model continues where the small one stopped instead of starting anew. O(1) per decision. The
+    abstract was read.
 
     Args:
         server: 'edge' or 'faas'.

@@ -31,7 +31,10 @@ class Builder:
         self.edges: list[tuple[int, int]] = []
         self.convolutions = 0
 
-    def vertex(self, parents: list[tuple[int, int, int]], side: int, channels: int, flops: float) -> tuple[int, int, int]:
+    def vertex(
+        self, parents: list[tuple[int, int, int]], side: int, channels: int, flops: float
+    ) -> tuple[int, int, int]:
+        """Any operation on square maps of the given side."""
         index = len(self.flops)
         self.flops.append(flops)
         self.bytes.append(4.0 * channels * side * side)
@@ -41,6 +44,7 @@ class Builder:
     def conv(
         self, x: tuple[int, int, int], out: int, kernel: tuple[int, int], stride: int = 1, pad: bool = True
     ) -> tuple[int, int, int]:
+        """A convolution, its batch normalisation and its activation."""
         side = math.ceil(x[1] / stride) if pad else (x[1] - kernel[0]) // stride + 1
         area = side * side
         y = self.vertex([x], side, out, 2.0 * kernel[0] * kernel[1] * x[2] * out * area)
@@ -49,10 +53,12 @@ class Builder:
         return self.vertex([y], side, out, 1.0 * out * area)  # activation
 
     def pool(self, x: tuple[int, int, int], stride: int = 1) -> tuple[int, int, int]:
+        """A 3 x 3 pooling, padded where the stride is one."""
         side = x[1] if stride == 1 else (x[1] - 3) // stride + 1
         return self.vertex([x], side, x[2], 9.0 * x[2] * side * side)
 
     def concat(self, parts: list[tuple[int, int, int]]) -> tuple[int, int, int]:
+        """Several maps of one side, one behind the other."""
         return self.vertex(parts, parts[0][1], sum(part[2] for part in parts), 0.0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def enumerate_plans(chain: FunctionChain, limit_s: float, tick_s: float) -> floa
     for count in range(layers):
         for inner in combinations(range(1, layers), count):
             cuts = [0, *inner, layers]
-            parts = list(zip(cuts, cuts[1:], strict=False))
+            parts = list(pairwise(cuts))
             if any(chain.weight_bytes[a:b].sum() > chain.weight_limit_bytes for a, b in parts):
                 continue
             for memory in product(range(sizes), repeat=len(parts)):
@@ -85,8 +85,8 @@ def test_constrained_path_is_enumeration(nodes: int, count: int, budget: int, se
         if node == nodes - 1:
             best = max(best, value) if ticks <= budget else best
             continue
-        for a in np.flatnonzero(arcs.tail == node):
-            stack.append((int(arcs.head[a]), ticks + int(arcs.ticks[a]), value + float(arcs.value[a])))
+        out = np.flatnonzero(arcs.tail == node)
+        stack += [(int(arcs.head[a]), ticks + int(arcs.ticks[a]), value + float(arcs.value[a])) for a in out]
     found = best_path(arcs, nodes, budget)
     if found is None:
         assert best == -math.inf

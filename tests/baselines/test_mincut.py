@@ -25,11 +25,11 @@ def graphs(draw: st.DrawFn, most: int = 8) -> LayerGraph:
 
 
 def every_split(graph: LayerGraph, rate_bps: float) -> list[Split]:
-    found = []
-    for local in product((False, True), repeat=len(graph.device_s)):
-        if all(local[u] or not local[v] for u, v in graph.edges):
-            found.append(plain_split(graph, local, rate_bps))
-    return found
+    return [
+        plain_split(graph, local, rate_bps)
+        for local in product((False, True), repeat=len(graph.device_s))
+        if all(local[u] or not local[v] for u, v in graph.edges)
+    ]
 
 
 def plain_split(graph: LayerGraph, local: tuple[bool, ...], rate_bps: float) -> Split:

@@ -242,7 +242,11 @@ def _with(m: Measurements, **values: float) -> np.ndarray:
 
 def test_chain_bottleneck_by_hand():
     found = chain_bottleneck_s(
-        np.array([0.0, 0.1, 0.3]), np.array([0.06, 0.04, 0.0]), np.array([1e5, 2e4, 0.0]), np.array([8e6]), np.array([0.5])
+        np.array([0.0, 0.1, 0.3]),
+        np.array([0.06, 0.04, 0.0]),
+        np.array([1e5, 2e4, 0.0]),
+        np.array([8e6]),
+        np.array([0.5]),
     )
     np.testing.assert_allclose(found, [[0.12, 0.1, 0.3]])
 
@@ -276,7 +280,7 @@ def test_splitllm_keeps_what_the_limit_allows(problem: Problem):
     assert (kept["splitllm"] >= kept["splitllm-greedy"])[feasible].all()
     assert (kept["splitllm"] >= kept["splitllm-no-split"])[feasible].all()
     assert (kept["splitllm"] > kept["splitllm-no-split"])[feasible].any()
-    ample, cuts = decide("splitllm:deadline=100", problem, m)
+    _ample, cuts = decide("splitllm:deadline=100", problem, m)
     assert (cuts == problem.stages).all()
 
 
