@@ -51,6 +51,8 @@ class ModelPredictive(DynamicProgramme):
         rate: 'revert', 'harmonic' or 'last', see `RatePaths`.
         rate_sigma: Its errors, as a standard deviation of the logarithm.
         regime_sigma: Uncertainty of the difficulty, in standard deviations of its regime.
+        warm: Function instances that are taken as warm in any case, if instances live for ten horizons or more: one that
+            has been started serves for minutes, so its cold start is no cost of a plan of seconds.
         vms: Fixed pool; -1 prices it.
     """
 
@@ -68,6 +70,7 @@ class ModelPredictive(DynamicProgramme):
         rate: str = "revert",
         rate_sigma: float = 0.5,
         regime_sigma: float = 0.4,
+        warm: int = 2,
         vms: int = -1,
     ) -> None:
         super().__init__(horizon=6, margin=0.0, arrival_margin=0.1, vms=vms)
@@ -76,6 +79,7 @@ class ModelPredictive(DynamicProgramme):
             raise InputError(self.name, "options", rule, (horizon, candidates, samples, lead, leads))
         self._plan, self._candidates, self._leads, self._lead = horizon, candidates, leads, min(lead, horizon)
         self._samples, self._caution, self._regime_sigma = samples, caution, regime_sigma
+        self._warm = max(0, warm)
         self._trust = min(max(trust, 0.0), 1.0)
         self._paths = RatePaths(rate, rate_sigma)
 
@@ -85,6 +89,8 @@ class ModelPredictive(DynamicProgramme):
         self._shadow = Shadow(problem, self._samples, self._plan, self._regime_sigma, seed)
         self._rng = np.random.default_rng(np.random.SeedSequence([seed % 2**63, 0x3CF]))
         self._boot_s = float(np.median(problem.params.vm_boot_s))
+        lives = problem.params.keep_alive_s >= 10.0 * self._plan * problem.params.interval_s
+        self._lasting = min(self._warm, problem.scenario.faas.max_instances) if lives else 0
         self._launched = np.zeros(num_envs)
         self._first = True
 
@@ -93,10 +99,11 @@ class ModelPredictive(DynamicProgramme):
         m, n = measurements, len(measurements)
         o = self.outlook(m)
         self._review_pool(m, o)
-        holds, expected = self._best_holds(m, o, np.minimum(o.vms, self._target))  # (N, C, 4), (N, C)
+        o = o._replace(instances=np.maximum(o.instances, float(self._lasting)))
+        holds, expected, relief = self._best_holds(m, o, np.minimum(o.vms, self._target))  # (N, C, 4), (N, C)
         belief = self._belief(m, o)
         plans = np.repeat(holds[:, :, None], self._plan, axis=2)  # (N, C, H, 4)
-        rewards = self._rewards(belief, o, plans)
+        rewards = self._rewards(belief, o, plans, relief)
         doubt = (1.0 - self._trust) * (-expected - rewards.mean(axis=-1))  # (N, C)
         rewards = rewards + doubt[..., None]
         mean = rewards.mean(axis=-1)
@@ -109,11 +116,11 @@ class ModelPredictive(DynamicProgramme):
             more[:, :, : self._lead] = np.tile(begins, (1, ends.shape[1], 1))[:, :, None]
             plans = np.concatenate([plans, more], axis=1)
             shared = np.repeat(doubt[rows, order[:, :2]], begins.shape[1], axis=1)
-            rewards = np.concatenate([rewards, self._rewards(belief, o, more) + shared[..., None]], axis=1)
+            rewards = np.concatenate([rewards, self._rewards(belief, o, more, relief) + shared[..., None]], axis=1)
         self._first = False
-        return plans[np.arange(n), self._choose(rewards), 0]
+        return np.asarray(plans[np.arange(n), self._choose(rewards), 0], dtype=np.int64)
 
-    def _rewards(self, belief: Belief, o: Outlook, plans: Ints) -> Floats:
+    def _rewards(self, belief: Belief, o: Outlook, plans: Ints, relief: Ints) -> Floats:
         """Simulated rewards with the expected loss of accuracy, (N, C, S)."""
         t = self._tables
         lost = t.loss[0] + o.easy[:, None] * (t.loss[1] - t.loss[0])  # (N, K)
@@ -121,7 +128,7 @@ class ModelPredictive(DynamicProgramme):
         threshold = plans[..., 1]  # (N, C, H)
         share = np.take_along_axis(lost[:, None], threshold.reshape(len(lost), 1, -1), axis=2).reshape(threshold.shape)
         penalty = t.accuracy_penalty * some[:, None] * share.mean(axis=-1)
-        return self._shadow.rewards(belief, plans) - penalty[..., None]
+        return np.asarray(self._shadow.rewards(belief, plans, relief) - penalty[..., None])
 
     def _choose(self, rewards: Floats) -> Ints:
         """The plan that is better than the first one by the most, after caution, (N,)."""
@@ -129,12 +136,16 @@ class ModelPredictive(DynamicProgramme):
         error = gain.std(axis=-1) / math.sqrt(max(self._samples - 1, 1))
         return np.asarray((gain.mean(axis=-1) - self._caution * error).argmax(axis=1), dtype=np.int64)
 
-    def _best_holds(self, m: Measurements, o: Outlook, running: Ints) -> tuple[Ints, Floats]:
-        """The most promising actions, best first, and that in force, (N, C, 4); their expected costs, (N, C)."""
+    def _best_holds(self, m: Measurements, o: Outlook, running: Ints) -> tuple[Ints, Floats, Ints]:
+        """The most promising actions, best first, and that in force, (N, C, 4); their expected costs, (N, C).
+
+        And the best actions that spare the device, or the link, (N, 2, 4).
+        """
         t = self._tables
         chunk = max(1, _CHUNK // (t.edge_s[0].size * o.nodes * o.rate_bps.shape[1]))
         now = np.column_stack([m.placement, m.threshold, m.route]).astype(np.int64)
-        found, costs = [], []
+        d = t.placements[:, 0]
+        found, costs, spared = [], [], []
         for k in range(0, len(running), chunk):
             part = slice(k, k + chunk)
             near, cloud = expected_costs(t, o.rows(part), running[part, None])
@@ -146,13 +157,22 @@ class ModelPredictive(DynamicProgramme):
             placement, threshold = np.divmod(order, thresholds)
             served = route[np.arange(n)[:, None], t.placements[placement, 1], threshold]
             found.append(np.stack([placement, threshold, served], axis=-1))
+            for spare in (d == 0, d == d.max()):
+                choice = np.where(spare[:, None], total, np.inf).reshape(n, -1).argmin(axis=1)
+                p, k_best = np.divmod(choice, thresholds)
+                spared.append(np.column_stack([p, k_best, route[np.arange(n), t.placements[p, 1], k_best]]))
             p, s, r = now[part].T
             in_force = near[np.arange(n), p, s] + cloud[np.arange(n), t.placements[p, 1], s, 0, r]
             best = np.take_along_axis(total.reshape(n, -1), order, axis=1)
             costs.append(np.concatenate([best, in_force[:, None]], axis=1))
         holds = np.concatenate([np.concatenate(found), now[:, None]], axis=1)
-        target = np.repeat(self._target[:, None, None], holds.shape[1], axis=1)
-        return np.concatenate([holds, target], axis=2), np.concatenate(costs)
+        relief = np.stack([np.concatenate(spared[0::2]), np.concatenate(spared[1::2])], axis=1)
+        return self._with_target(holds), np.concatenate(costs), self._with_target(relief)
+
+    def _with_target(self, actions: Ints) -> Ints:
+        """Append the pool's size, (N, C, 3) to (N, C, 4)."""
+        target = np.repeat(self._target[:, None, None], actions.shape[1], axis=1)
+        return np.concatenate([actions, target], axis=2)
 
     def _belief(self, m: Measurements, o: Outlook) -> Belief:
         """What is known of the state, and futures drawn around the forecasts."""
@@ -176,7 +196,7 @@ class ModelPredictive(DynamicProgramme):
             vms=o.vms,
             booting=m.vm_booting.astype(np.int64),
             boot_left_s=np.maximum(self._boot_s - self._launched, interval_s),
-            warm=m.warm_instances.astype(np.int64),
+            warm=np.maximum(m.warm_instances, self._lasting - m.busy_instances).astype(np.int64),
             busy=m.busy_instances.astype(np.int64),
             action=np.column_stack([m.placement, m.threshold, m.route, m.vm_target]).astype(np.int64),
             resident=o.resident,

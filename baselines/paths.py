@@ -88,7 +88,7 @@ def lexicographic(goals: list[tuple[Floats, Floats | float]], objective: Floats)
     for values, limit in goals:
         excess = np.where(left, np.maximum(values - limit, 0.0), np.inf)
         left &= excess <= excess.min(axis=1, keepdims=True)
-    return np.argmin(np.where(left, objective, np.inf), axis=1).astype(np.int64)
+    return np.asarray(np.argmin(np.where(left, objective, np.inf), axis=1), dtype=np.int64)
 
 
 def forecast_kind(policy: str, kind: str) -> str:

@@ -9,7 +9,8 @@ being controlled is read.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,15 +121,20 @@ class Shadow:
         leaves = self._rng.random(now.shape) < leave[now]
         return np.where(leaves, (now + step) % len(levels), now)
 
-    def rewards(self, belief: Belief, plans: Ints) -> Floats:
+    def rewards(self, belief: Belief, plans: Ints, relief: Ints) -> Floats:
         """Mean reward per interval of every plan in every future, (N, C, S), without its accuracy term.
 
         Whether an answer is right is drawn per request, and so rare a difference between thresholds that some hundred
         requests say little of it; its expectation is known in closed form. Futures are the same for all plans.
 
+        Plans are left where a controller would leave them: once the work that waits for the device, or for the link,
+        exceeds half the timeout, `relief` is in force until the end. Without that recourse every plan that may be
+        overloaded by a burst would look worse than it is.
+
         Args:
             belief: Of N environments.
             plans: Actions, int64 (N, C, H, 4).
+            relief: Actions that spare the device and the link, int64 (N, 2, 4).
         """
         n, candidates, intervals = plans.shape[:3]
         rows = n * candidates * self.samples
@@ -138,15 +144,29 @@ class Shadow:
             self._entry = None
         self._fill(self._state, belief, candidates)
         bank = self._bank(belief)
-        total = np.zeros(rows)
+        total, left = np.zeros(rows), np.full(rows, -1, dtype=np.int64)
+        environment = np.arange(rows) // (candidates * self.samples)
         for h in range(intervals):
             actions = np.ascontiguousarray(np.repeat(plans[:, :, h], self.samples, axis=1).reshape(rows, 4))
+            if h > 0:
+                self._leave(left)
+                gone = np.flatnonzero(left >= 0)
+                actions[gone] = relief[environment[gone], left[gone]]
             arguments = (self.params, bank, self._state, actions, self._out, self._records, self._scratch)
             if self._entry is None:
                 self._entry = entry_point(step, arguments)
             self._entry(*arguments)
             total += self._out[:, _REWARD] - self._out[:, _ACCURACY]
         return np.asarray((total / intervals).reshape(n, candidates, self.samples))
+
+    def _leave(self, left: Ints) -> None:
+        """Note the rows whose device (0) or link (1) has too much to do; those noted before stay as they are."""
+        s, p = self._state, self.params
+        assert s is not None
+        now, limit = s.t * p.interval_s, 0.5 * p.timeout_s
+        fresh = left < 0
+        left[fresh & (s.uplink_free_s - now > limit)] = 1
+        left[fresh & (s.device_free_s - now > limit)] = 0
 
     def _bank(self, b: Belief) -> Bank:
         """The imagined links, one trace per environment and sample; the bins before the start do not matter."""
@@ -162,12 +182,11 @@ class Shadow:
         p, n, samples = self.params, len(b.rtt_s), self.samples
         begin = 0.0 if b.first else _START * p.interval_s
 
-        def every(value: NDArray[np.float64] | Ints) -> NDArray[np.float64] | Ints:
+        def every(value: Any) -> Any:
             return np.repeat(value, candidates * samples, axis=0)
 
-        def futures(value: NDArray[np.float64] | Ints | NDArray[np.uint64]) -> NDArray[np.float64]:
-            grown = np.broadcast_to(value[:, None], (n, candidates, samples))
-            return np.asarray(grown).reshape(-1)
+        def futures(value: Any) -> Any:
+            return np.broadcast_to(value[:, None], (n, candidates, samples)).reshape(-1)
 
         s.key[:] = futures(b.key)
         s.t[:] = 0 if b.first else _START
@@ -201,7 +220,7 @@ class Shadow:
         full[:, : loaded.shape[1]] = loaded
         return full
 
-    def _fill_cloud(self, s: State, b: Belief, begin: float, every) -> None:  # type: ignore[no-untyped-def]
+    def _fill_cloud(self, s: State, b: Belief, begin: float, every: Callable[[Any], Any]) -> None:
         """VMs and function instances."""
         p, n = self.params, len(b.vms)
         slot = np.arange(s.vm_launch_s.shape[1])[None]
