@@ -27,32 +27,33 @@ class ModelPredictive(DynamicProgramme):
     """Receding horizon over the project's own model, with causal forecasts of link, arrivals, load and difficulty.
 
     Every interval: the expected objective of `dp-held` ranks all placements, thresholds and routes; the best
-    `candidates` of them, with the action in force, become plans that hold one action for `horizon` intervals; and the
-    best of those become the ends of plans that begin with another candidate for `lead` intervals. Each plan is run
-    through the kernel from the measured state in `samples` imagined futures (`Shadow`, `RatePaths`), the same for all
-    plans; the plan with the highest mean reward is begun, and thrown away after one interval.
+    `candidates` of them, with the action in force, become plans for `horizon` intervals. Each plan is run through the
+    kernel from the measured state in `samples` imagined futures (`Shadow`, `RatePaths`), the same for all plans; it is
+    left for an action that spares the device or the link once too much waits there. The best plan is begun, and thrown
+    away after one interval.
 
-    Optimises: the mean reward of the next `horizon` intervals. Assumes: the scenario's physics and the statistics of
-    its world, nothing of what the world will do. A plan replaces the one that `dp-held` would hold only if it is better
-    by `caution` standard errors of the paired difference. The pool of VMs is priced as in `DynamicProgramme`: no
-    horizon of seconds repays a boot. Running time per decision and environment: that of `dp-held` and (candidates + 2
-    `leads`) x `samples` x `horizon` intervals of the kernel.
+    Optimises: the mean reward of the next `horizon` intervals. Its estimate for a plan is the simulated mean, with the
+    expected instead of the drawn loss of accuracy, and with weight 1 - `trust` the expected objective, whose errors are
+    others: the few failures in a handful of futures are a poor estimate of a small probability. A plan replaces the one
+    that ranks first only if it is better by `caution` standard errors of the paired difference. Assumes: the scenario's
+    physics and the statistics of its world, nothing of what the world will do; that a function instance, once started,
+    serves for much longer than a plan lasts (where `faas.keep_alive_s` says so), so that its cold start is no cost of
+    the plan; nothing about later decisions besides the recourse. The pool of VMs is priced as in `DynamicProgramme`: no
+    horizon of seconds repays a boot. Running time per decision and environment: that of `dp-held` and (candidates + 1)
+    x samples x horizon intervals of the kernel.
 
     Receding-horizon control with sampled scenarios is textbook; no paper of this field is followed.
 
     Args:
         horizon: Intervals of a plan.
-        candidates: Plans that hold one action.
-        leads: Actions that other plans begin with, before one of the two best holds; 0: none.
-        lead: Intervals of that beginning.
+        candidates: Plans besides the action in force.
         samples: Imagined futures.
         caution: Standard errors by which a plan must be better.
-        trust: Weight of the simulated against the expected cost of the action that a plan ends with.
+        trust: Weight of the simulated against the expected reward.
         rate: 'revert', 'harmonic' or 'last', see `RatePaths`.
         rate_sigma: Its errors, as a standard deviation of the logarithm.
         regime_sigma: Uncertainty of the difficulty, in standard deviations of its regime.
-        warm: Function instances that are taken as warm in any case, if instances live for ten horizons or more: one that
-            has been started serves for minutes, so its cold start is no cost of a plan of seconds.
+        warm: Function instances taken as warm in any case, if instances live for ten horizons or more.
         vms: Fixed pool; -1 prices it.
     """
 
@@ -62,22 +63,20 @@ class ModelPredictive(DynamicProgramme):
         self,
         horizon: int = 6,
         candidates: int = 12,
-        leads: int = 4,
-        lead: int = 2,
-        samples: int = 16,
-        caution: float = 0.5,
-        trust: float = 0.5,
+        samples: int = 32,
+        caution: float = 1.0,
+        trust: float = 0.7,
         rate: str = "revert",
         rate_sigma: float = 0.5,
         regime_sigma: float = 0.4,
-        warm: int = 2,
+        warm: int = 4,
         vms: int = -1,
     ) -> None:
         super().__init__(horizon=6, margin=0.0, arrival_margin=0.1, vms=vms)
-        if min(horizon, candidates, samples, lead) < 1 or leads < 0:
-            rule = "must be at least 1 (leads: 0)"
-            raise InputError(self.name, "options", rule, (horizon, candidates, samples, lead, leads))
-        self._plan, self._candidates, self._leads, self._lead = horizon, candidates, leads, min(lead, horizon)
+        if min(horizon, candidates, samples) < 1:
+            rule = "must be at least 1"
+            raise InputError(self.name, "horizon, candidates, samples", rule, (horizon, candidates, samples))
+        self._plan, self._candidates = horizon, candidates
         self._samples, self._caution, self._regime_sigma = samples, caution, regime_sigma
         self._warm = max(0, warm)
         self._trust = min(max(trust, 0.0), 1.0)
@@ -106,19 +105,8 @@ class ModelPredictive(DynamicProgramme):
         rewards = self._rewards(belief, o, plans, relief)
         doubt = (1.0 - self._trust) * (-expected - rewards.mean(axis=-1))  # (N, C)
         rewards = rewards + doubt[..., None]
-        mean = rewards.mean(axis=-1)
-        if self._leads:
-            rows = np.arange(n)[:, None]
-            order = np.argsort(-mean, axis=1, kind="stable")
-            ends = plans[rows, order[:, :2]]  # (N, 2, H, 4)
-            begins = holds[rows, order[:, 1 : 1 + self._leads]]
-            more = np.repeat(ends, begins.shape[1], axis=1)
-            more[:, :, : self._lead] = np.tile(begins, (1, ends.shape[1], 1))[:, :, None]
-            plans = np.concatenate([plans, more], axis=1)
-            shared = np.repeat(doubt[rows, order[:, :2]], begins.shape[1], axis=1)
-            rewards = np.concatenate([rewards, self._rewards(belief, o, more, relief) + shared[..., None]], axis=1)
         self._first = False
-        return np.asarray(plans[np.arange(n), self._choose(rewards), 0], dtype=np.int64)
+        return np.asarray(holds[np.arange(n), self._choose(rewards)], dtype=np.int64)
 
     def _rewards(self, belief: Belief, o: Outlook, plans: Ints, relief: Ints) -> Floats:
         """Simulated rewards with the expected loss of accuracy, (N, C, S)."""
