@@ -42,7 +42,7 @@ class Spinn(PathRule):
         self,
         server: str = "edge",
         deadline: float = 1.0,
-        drop: float = -1.0,
+        drop: float = 0.01,
         budget: float = 0.0,
         rate: str = "last",
         queues: bool = False,
@@ -163,7 +163,7 @@ class ConfidenceRouting(PathRule):
 
     name = "hybrid-llm"
 
-    def __init__(self, server: str = "edge", small: int = 1, drop: float = 0.01) -> None:
+    def __init__(self, server: str = "edge", small: int = 1, drop: float = 0.02) -> None:
         super().__init__(server)
         self._small, self._drop = small, drop
 

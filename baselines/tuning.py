@@ -53,7 +53,7 @@ SWEEPS: dict[str, dict[str, tuple[str, ...]]] = {
     "edgent-dynamic": {"deadline": ("0.5", "2"), "server": ("faas", "any"), "expected_run": ("5", "60")},
     "spinn": {
         "deadline": ("0.5", "2"),
-        "drop": ("0", "0.01", "0.02"),
+        "drop": ("-1", "0", "0.02"),
         "server": ("faas", "any"),
         "queues": ("true",),
     },
@@ -69,7 +69,7 @@ SWEEPS: dict[str, dict[str, tuple[str, ...]]] = {
         "patience_s": ("30", "120"),
     },
     "serflow": {"drop": ("0.005", "0.02"), "spread": ("-1", "1"), "utilisation": ("0.6", "1")},
-    "hybrid-llm": {"drop": ("0.005", "0.02"), "small": ("2",), "server": ("faas",)},
+    "hybrid-llm": {"drop": ("0.005", "0.01", "0.04"), "small": ("2",), "server": ("faas",)},
     "neurosurgeon": {"margin": ("0", "0.1", "0.2"), "server": ("edge", "faas", "vm")},
     "always-cloud-vm": {
         "vms": ("1", "2"),
