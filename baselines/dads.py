@@ -61,9 +61,9 @@ class LoadPart(Neurosurgeon):
     """LoADPart (ICDCS 2022): Neurosurgeon's cut, with the server's queue counted.
 
     Optimises: latency of one request from the measured bandwidth and the server's present load. Assumes: a chain, one
-    cut, one server; no exits, prices or privacy. The abstract was read. It scales the server's times by a factor that
-    is measured as the load changes; here that factor is 1 / (1 - reported background load), and what waits at the edge
-    server now adds its own service times. O(M) per decision.
+    cut, one server; no exits, prices or privacy. The abstract was read: it names bandwidth and
+    server load, not how they enter. Here the server's times are divided by 1 - its reported background load, and what
+    waits at the edge server now adds its own service times. O(M) per decision.
 
     Args:
         server: As for `Neurosurgeon`; the queue counts at the edge server.

@@ -85,8 +85,8 @@ class EdgentDynamic(PathRule):
     Optimises: for each of `states` bandwidths, beforehand, exp(accuracy) + requests per second under the deadline;
     online the state is the level of the bandwidth's logarithm since its last change, by Bayesian online change-point
     detection (`ChangePoints`), and the action is looked up. Assumes: piecewise constant bandwidth, nominal round trip,
-    the mean background load of the edge server, an idle system. Departures as in `Edgent`; the scoring of a
-    configuration follows a second-hand description. Running time: O(states P K) once, O(run lengths) per decision.
+    the mean background load of the edge server, an idle system. Departures as in `Edgent`; how a configuration is
+    scored could not be checked against the paper. Running time: O(states P K) once, O(run lengths) per decision.
 
     Args:
         server: 'edge' (the paper's), 'faas' or 'any'.

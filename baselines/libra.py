@@ -90,11 +90,11 @@ class Serflow(Libra):
     """SERFLOW (Zhang and Matta, arXiv 2510.27182): as LIBRA, for what early exits leave of the work.
 
     Optimises: dollars per second, with the stages' work weighted by the probability of *reaching* them (one minus the
-    exits before; the published formula weights by the fraction that exits up to the cut). The threshold is the laxest
-    whose accuracy loss is at most `drop`. Assumes what LIBRA does. Departures: SERFLOW provisions every stage on its
-    own, VMs for the early ones and functions for the sparse, deep ones (`indifference.plan_stages`, exact); the action
-    space has one pool and one route for the whole cloud part of a request, so that one decision is taken here from the
-    sum of the stages. O(1) per decision. The abstract and second-hand accounts were read.
+    exits before; a survey's account of it weights by the fraction that exits up to the cut). The threshold is the
+    laxest whose accuracy loss is at most `drop`. Assumes what LIBRA does. Departures: SERFLOW provisions every stage on
+    its own, VMs for the early ones and functions for the sparse, deep ones (`indifference.plan_stages`, exact); the
+    action space has one pool and one route for the whole cloud part of a request, so that one decision is taken here
+    from the sum of the stages. O(1) per decision. The abstract and second-hand accounts were read.
 
     Args:
         drop: Accuracy that may be lost.
