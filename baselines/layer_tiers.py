@@ -26,8 +26,8 @@ FORBIDDEN = 2**40
 def ticks_of(seconds: ArrayLike, tick_s: float) -> Ints:
     """Seconds in whole ticks, rounded up, so that a plan that fits in ticks fits in time; infinite ones are forbidden.
 
-    >>> ticks_of([0.0, 0.0101, float("inf")], 0.01).tolist() == [0, 2, FORBIDDEN]
-    True
+    >>> ticks_of([0.0, 0.01, 0.0101, float("inf")], 0.01).tolist()
+    [0, 1, 2, 1099511627776]
     """
     exact = np.asarray(seconds, dtype=np.float64) / tick_s
     rounded = np.ceil(np.minimum(exact, float(FORBIDDEN)) * (1.0 - 1e-12))

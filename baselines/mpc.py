@@ -53,7 +53,7 @@ class ModelPredictive(DynamicProgramme):
         rate: 'revert', 'harmonic' or 'last', see `RatePaths`.
         rate_sigma: Its errors, as a standard deviation of the logarithm.
         regime_sigma: Uncertainty of the difficulty, in standard deviations of its regime.
-        warm: Function instances taken as warm in any case, if instances live for ten horizons or more.
+        warm: As for `DynamicProgramme`.
         vms: Fixed pool; -1 prices it.
     """
 
@@ -72,13 +72,12 @@ class ModelPredictive(DynamicProgramme):
         warm: int = 4,
         vms: int = -1,
     ) -> None:
-        super().__init__(horizon=6, margin=0.0, arrival_margin=0.1, vms=vms)
+        super().__init__(horizon=6, margin=0.0, arrival_margin=0.1, vms=vms, warm=warm)
         if min(horizon, candidates, samples) < 1:
             rule = "must be at least 1"
             raise InputError(self.name, "horizon, candidates, samples", rule, (horizon, candidates, samples))
         self._plan, self._candidates = horizon, candidates
         self._samples, self._caution, self._regime_sigma = samples, caution, regime_sigma
-        self._warm = max(0, warm)
         self._trust = min(max(trust, 0.0), 1.0)
         self._paths = RatePaths(rate, rate_sigma)
 
@@ -88,8 +87,6 @@ class ModelPredictive(DynamicProgramme):
         self._shadow = Shadow(problem, self._samples, self._plan, self._regime_sigma, seed)
         self._rng = np.random.default_rng(np.random.SeedSequence([seed % 2**63, 0x3CF]))
         self._boot_s = float(np.median(problem.params.vm_boot_s))
-        lives = problem.params.keep_alive_s >= 10.0 * self._plan * problem.params.interval_s
-        self._lasting = min(self._warm, problem.scenario.faas.max_instances) if lives else 0
         self._launched = np.zeros(num_envs)
         self._first = True
 
@@ -98,7 +95,6 @@ class ModelPredictive(DynamicProgramme):
         m, n = measurements, len(measurements)
         o = self.outlook(m)
         self._review_pool(m, o)
-        o = o._replace(instances=np.maximum(o.instances, float(self._lasting)))
         holds, expected, relief = self._best_holds(m, o, np.minimum(o.vms, self._target))  # (N, C, 4), (N, C)
         belief = self._belief(m, o)
         plans = np.repeat(holds[:, :, None], self._plan, axis=2)  # (N, C, H, 4)

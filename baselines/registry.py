@@ -54,6 +54,11 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
         {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1},
         "the same, judging an action as if it were kept for six intervals",
     ),
+    "dp-warm": (
+        DynamicProgramme,
+        {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1, "warm": 4},
+        "as dp-held, counting a function's cold start as an investment that outlives the horizon",
+    ),
     "mpc": (ModelPredictive, {}, "receding horizon: plans judged by simulating imagined futures"),
 }
 
