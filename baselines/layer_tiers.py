@@ -30,8 +30,9 @@ def ticks_of(seconds: ArrayLike, tick_s: float) -> Ints:
     [0, 1, 2, 1099511627776]
     """
     exact = np.asarray(seconds, dtype=np.float64) / tick_s
-    rounded = np.ceil(np.minimum(exact, float(FORBIDDEN)) * (1.0 - 1e-12))
-    return np.asarray(np.minimum(rounded, FORBIDDEN), dtype=np.int64)
+    known = exact < FORBIDDEN
+    rounded = np.ceil(np.where(known, exact, 0.0) * (1.0 - 1e-12)).astype(np.int64)
+    return np.asarray(np.where(known, rounded, FORBIDDEN), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
