@@ -1,0 +1,342 @@
+"""The model-inversion attack on every cut of a trained run, resumable after every decoder."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import write_atomically
+from .accuracy import accuracy_through
+from .image_quality import image_quality, squared_errors
+from .images import ImageSet
+from .inversion import DecoderSettings, reconstruct, train_decoder
+from .network import EarlyExitCnn
+from .protections import NO_PROTECTION, ProtectionKind, fit_protection
+from .training import TrainSettings, split_training
+
+__all__ = ["ATTACKERS", "AttackPlan", "AttackResult", "Attacks", "attack_network", "like", "read_attacks"]
+
+ATTACKERS = ("same-set", "same-distribution", "other-set")
+"""Whose images the attacker trains on: the network's own training set; held-out ones of its kind; another data set."""
+
+RESULTS, PICTURES = "attack.json", "attack"
+SHOWN = 10
+"""Reconstructions that are kept as pictures per decoder."""
+FITTED_ON = 500
+"""Held-out images from which a defence takes its constants."""
+
+
+@dataclass(frozen=True)
+class AttackPlan:
+    """What is attacked, by whom, and how hard.
+
+    Attributes:
+        cuts: Cuts to attack, 1..M-1; all when empty.
+        attackers: Some of `ATTACKERS`, against the plain activations.
+        protections: Defences, attacked by the attacker with images of the same distribution.
+        decoder: How each decoder is trained.
+        evaluated: Unseen test images that are reconstructed.
+    """
+
+    cuts: tuple[int, ...] = ()
+    attackers: tuple[str, ...] = ATTACKERS
+    protections: tuple[ProtectionKind, ...] = ()
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
+    evaluated: int = 1_000
+
+    def __post_init__(self) -> None:
+        for attacker in self.attackers:
+            if attacker not in ATTACKERS:
+                raise InputError("--attacker", "", f"must be one of {', '.join(ATTACKERS)}", attacker)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """How well one decoder reconstructs unseen images, and what the defence costs in accuracy."""
+
+    cut: int
+    attacker: str
+    protection: str
+    mse: float
+    psnr_db: float
+    ssim: float
+    accuracy: float
+    """Final accuracy of the network over the whole test set with this defence at this cut."""
+    seconds: float
+    """Processor time of training and evaluation."""
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """What tells decoders apart."""
+        return self.cut, self.attacker, self.protection
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """All results of a run folder.
+
+    Attributes:
+        results: One per decoder.
+        mean_image_mse: Squared error of guessing the mean public image for every evaluated image.
+        settings: What was run, as plain values.
+    """
+
+    results: tuple[AttackResult, ...]
+    mean_image_mse: float
+    settings: dict[str, Any]
+
+    def leakage(self, stages: int, protection: str = NO_PROTECTION.name) -> NDArray[np.float64] | None:
+        """Leakage at the cuts 0..M: the share of the pixels' variance that the strongest attacker recovers.
+
+        `1 - MSE / MSE of the mean image`, not below 0: 1 for the raw input, 0 for an attacker that can do no
+        better than to guess the mean image. At cut M only the answer is sent; its entry is 0 by definition. Without a
+        defence, who sees a cut can run the later stages and attack what comes out, so that a cut leaks at least what
+        later ones do.
+
+        Args:
+            stages: M.
+            protection: Name of a defence.
+
+        Returns:
+            float64 (M + 1,), or None unless every cut 1..M-1 was attacked.
+        """
+        values = np.zeros(stages + 1)
+        values[0] = 1.0
+        for cut in range(1, stages):
+            errors = [row.mse for row in self.results if (row.cut, row.protection) == (cut, protection)]
+            if not errors:
+                return None
+            values[cut] = min(1.0, max(0.0, 1 - min(errors) / self.mean_image_mse))
+        if protection == NO_PROTECTION.name:
+            values = np.maximum.accumulate(values[::-1])[::-1]
+        return values
+
+    def accuracy(self, cut: int, protection: str) -> float:
+        """Final accuracy with a defence at a cut."""
+        return next(row.accuracy for row in self.results if (row.cut, row.protection) == (cut, protection))
+
+
+def read_attacks(folder: Path) -> Attacks | None:
+    """The results in a run folder, or None where nothing was attacked.
+
+    Raises:
+        InputError: If the file is damaged.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(AttackResult(**row) for row in content["results"])
+        return Attacks(rows, float(content["mean_image_mse"]), dict(content["settings"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            path, "", "must be a readable list of attacks", str(error), "remove it to start anew"
+        ) from error
+
+
+def like(images: NDArray[np.uint8], channels: int, side: int) -> NDArray[np.uint8]:
+    """Images of another data set in the form of the victim's: grey or colour, cut or padded with black to its size.
+
+    Args:
+        images: uint8 (n, c, h, w), c in (1, 3).
+        channels: 1 or 3.
+        side: Height and width.
+    """
+    if images.shape[1] == 3 and channels == 1:
+        weights = np.array([0.299, 0.587, 0.114])
+        images = np.rint(np.einsum("nchw,c->nhw", images, weights))[:, None].astype(np.uint8)
+    elif images.shape[1] == 1 and channels == 3:
+        images = np.repeat(images, 3, axis=1)
+    height = images.shape[-1]
+    if height > side:
+        start = (height - side) // 2
+        return np.ascontiguousarray(images[..., start : start + side, start : start + side])
+    before = (side - height) // 2
+    after = side - height - before
+    return np.pad(images, ((0, 0), (0, 0), (before, after), (before, after)))
+
+
+def attack_network(
+    folder: Path,
+    network: EarlyExitCnn,
+    images: ImageSet,
+    training: TrainSettings,
+    other: ImageSet | None,
+    plan: AttackPlan,
+    on_step: Callable[[str, int, int], None] = lambda text, done, total: None,
+    on_result: Callable[[AttackResult], None] = lambda result: None,
+) -> Attacks:
+    """Train a decoder for every cut, attacker and defence of the plan that `folder` has no result for yet.
+
+    The attacker knows the device's part of the network and may run it on images of its own; it never sees the evaluated
+    test images. Every attacker owns the same number of images.
+
+    Args:
+        folder: The run folder; receives `attack.json` after every decoder, and pictures in `attack/`.
+        network: The trained network.
+        images: Its data set.
+        training: Its settings, which say what was held out.
+        other: Another data set, for the attacker `other-set`; may be None if that is not in the plan.
+        plan: What to do.
+        on_step: Called while a decoder is trained with (what, step, steps).
+        on_result: Called with every new result.
+
+    Raises:
+        InputError: If the folder holds results of other settings or a cut does not exist.
+    """
+    cuts = plan.cuts or tuple(range(1, len(network.stages)))
+    for cut in cuts:
+        if not 1 <= cut < len(network.stages):
+            raise InputError("--cut", "", f"must be 1 to {len(network.stages) - 1}", cut)
+    world = _World(images, training, other, plan)
+    settings = {"decoder": asdict(plan.decoder), "evaluated": plan.evaluated, "images": images.name}
+    settings |= {"other": other.name if other else None, "attacker_images": world.count}
+    known = _continue(folder, settings)
+    known = Attacks(known.results if known else (), world.mean_image_mse(), settings)
+    jobs = [(attacker, [NO_PROTECTION]) for attacker in plan.attackers]
+    jobs.append(("same-distribution", [item for item in plan.protections if item != NO_PROTECTION]))
+    for attacker, protections in jobs:
+        done = {row.key for row in known.results}
+        missing = [(cut, item) for cut in cuts for item in protections if (cut, attacker, item.name) not in done]
+        if not missing:
+            continue
+        victim = _Victim(network, images, world, attacker, sorted({cut for cut, _ in missing}))
+        for cut, protection in missing:
+            result = victim.attack(folder, cut, protection, plan, on_step)
+            known = Attacks((*known.results, result), known.mean_image_mse, settings)
+            _write(folder, known)
+            on_result(result)
+    return known
+
+
+class _World:
+    """Who owns which images."""
+
+    def __init__(self, images: ImageSet, training: TrainSettings, other: ImageSet | None, plan: AttackPlan) -> None:
+        trained, held_out = split_training(images, training)
+        rng = np.random.default_rng(plan.decoder.seed)
+        order = rng.permutation(len(images.test_images))
+        self.unseen = images.test_images[np.sort(order[: plan.evaluated])]
+        self.fitted_on = images.train_images[held_out[:FITTED_ON]]
+        kept = images.test_images[np.sort(order[plan.evaluated :])]
+        self.pools = {
+            "same-set": images.train_images[trained],
+            "same-distribution": np.concatenate([images.train_images[held_out], kept]),
+        }
+        if other is not None:
+            channels, side = images.test_images.shape[1:3]
+            self.pools["other-set"] = like(other.train_images, channels, side)
+        for attacker in plan.attackers:
+            if attacker not in self.pools:
+                raise InputError("--attacker", attacker, "needs images of another data set")
+        self.count = min(plan.decoder.images, *(len(pool) for pool in self.pools.values()))
+        self.owned = {name: pool[rng.permutation(len(pool))[: self.count]] for name, pool in self.pools.items()}
+
+    def mean_image_mse(self) -> float:
+        """What guessing the mean image of the same distribution gives."""
+        guess = self.owned["same-distribution"].mean(axis=0, dtype=np.float64) / 255
+        return float(squared_errors(self.unseen / 255.0, np.broadcast_to(guess, self.unseen.shape)).mean())
+
+
+class _Victim:
+    """The activations that one attacker trains on, and those that it wants to invert, at some cuts."""
+
+    def __init__(
+        self, network: EarlyExitCnn, images: ImageSet, world: _World, attacker: str, cuts: Sequence[int]
+    ) -> None:
+        self.network, self.images, self.world, self.attacker = network, images, world, attacker
+        self.owned = torch.from_numpy(world.owned[attacker])
+        self.trained_on = _activations(network, world.owned[attacker], cuts, torch.float16)
+        self.seen = _activations(network, world.unseen, cuts, torch.float32)
+        self.samples = _activations(network, world.fitted_on, cuts, torch.float32)
+
+    def attack(
+        self,
+        folder: Path,
+        cut: int,
+        protection: ProtectionKind,
+        plan: AttackPlan,
+        on_step: Callable[[str, int, int], None],
+    ) -> AttackResult:
+        """Train and evaluate one decoder; keeps a few pictures."""
+        started = time.process_time()
+        text = f"cut {cut}, {self.attacker}, {protection.name}"
+        protect = fit_protection(protection, self.samples[cut])
+        decoder = train_decoder(
+            self.trained_on[cut],
+            self.owned,
+            protect,
+            plan.decoder,
+            lambda step, steps, loss: on_step(f"{text}, loss {loss:.4f}", step, steps),
+        )
+        copies = reconstruct(decoder, self.seen[cut], protect, plan.decoder.seed + 2).numpy()
+        quality = image_quality(self.world.unseen / 255.0, copies)
+        accuracy = accuracy_through(
+            self.network, self.images.test_images, self.images.test_labels, {cut: protect}, plan.decoder.seed
+        )
+        _keep_pictures(folder, self.world.unseen, copies, f"{cut}-{self.attacker}-{protection.name}")
+        return AttackResult(
+            cut=cut,
+            attacker=self.attacker,
+            protection=protection.name,
+            mse=quality.mse,
+            psnr_db=quality.psnr_db,
+            ssim=quality.ssim,
+            accuracy=accuracy[cut],
+            seconds=time.process_time() - started,
+        )
+
+
+@torch.inference_mode()
+def _activations(
+    network: EarlyExitCnn, images: NDArray[np.uint8], cuts: Sequence[int], dtype: torch.dtype
+) -> dict[int, Tensor]:
+    """The tensors at some cuts for uint8 images; the stages behind the last of them are not run."""
+    parts: dict[int, list[Tensor]] = {cut: [] for cut in cuts}
+    for start in range(0, len(images), 500):
+        activation = network.prepare(torch.from_numpy(images[start : start + 500]))
+        for number, stage in enumerate(network.stages[: max(cuts)], start=1):
+            activation = stage(activation)
+            if number in parts:
+                parts[number].append(activation.to(dtype))
+    return {cut: torch.cat(tensors) for cut, tensors in parts.items()}
+
+
+def _continue(folder: Path, settings: dict[str, Any]) -> Attacks | None:
+    """The results so far; refuses to mix results of different settings."""
+    known = read_attacks(folder)
+    if known is not None:
+        for key, value in settings.items():
+            if known.settings.get(key) != value:
+                rule = f"must be those of the results so far, {known.settings.get(key)!r}"
+                raise InputError(folder / RESULTS, key, rule, value, "remove the file to start anew")
+    return known
+
+
+def _write(folder: Path, attacks: Attacks) -> None:
+    content = {
+        "settings": attacks.settings,
+        "mean_image_mse": attacks.mean_image_mse,
+        "results": [asdict(row) for row in attacks.results],
+    }
+    write_atomically(folder / RESULTS, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _keep_pictures(folder: Path, originals: NDArray[np.uint8], copies: NDArray[np.float32], name: str) -> None:
+    (folder / PICTURES).mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    pixels = np.rint(copies[:SHOWN] * 255).astype(np.uint8)
+    np.savez_compressed(buffer, originals=originals[:SHOWN], copies=pixels)
+    write_atomically(folder / PICTURES / f"{name}.npz", buffer.getvalue())
