@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from edgecloud.cli.profiles import app
 from edgecloud.errors import InputError
-from edgecloud.profiles import cifar10, load_profile, training
-from edgecloud.profiles.cifar10 import ImageSet
+from edgecloud.profiles import datasets, load_profile, recipes, training
+from edgecloud.profiles.images import ImageSet
 
 runner = CliRunner()
 
@@ -58,8 +58,8 @@ def test_train_and_measure(tmp_path, monkeypatch):
         return rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, count)
 
     images = ImageSet(*part(192), *part(20), name="noise")
-    monkeypatch.setattr(training, "TrainSettings", partial(training.TrainSettings, held_out=64))
-    monkeypatch.setattr(cifar10, "load_cifar10", lambda data, cache: images)
+    monkeypatch.setattr(recipes, "TrainSettings", partial(training.TrainSettings, held_out=64))
+    monkeypatch.setattr(datasets, "load_images", lambda *arguments: images)
     folder = str(tmp_path / "run")
     output = run("train", folder, "--epochs", "1", "--seed", "3", "--threads", "1")
     assert "seed 3" in output
@@ -74,6 +74,6 @@ def test_train_and_measure(tmp_path, monkeypatch):
 
 
 def test_measure_of_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "load_cifar10", lambda data, cache: None)
+    monkeypatch.setattr(datasets, "load_images", lambda *arguments: None)
     with pytest.raises(InputError, match="must exist in a finished training run"):
         run("measure", str(tmp_path))
