@@ -47,6 +47,7 @@ class AttackPlan:
         protections: Defences, attacked by the attacker with images of the same distribution.
         decoder: How each decoder is trained.
         evaluated: Unseen test images that are reconstructed.
+        accuracy_images: Test images, the first ones, over which the accuracy behind a defence is taken.
     """
 
     cuts: tuple[int, ...] = ()
@@ -54,6 +55,7 @@ class AttackPlan:
     protections: tuple[ProtectionKind, ...] = ()
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
     evaluated: int = 1_000
+    accuracy_images: int = 10_000
 
     def __post_init__(self) -> None:
         for attacker in self.attackers:
@@ -72,7 +74,7 @@ class AttackResult:
     psnr_db: float
     ssim: float
     accuracy: float
-    """Final accuracy of the network over the whole test set with this defence at this cut."""
+    """Final accuracy of the network over the test images with this defence at this cut."""
     seconds: float
     """Processor time of training and evaluation."""
 
@@ -202,9 +204,11 @@ def attack_network(
             raise InputError("--cut", "", f"must be 1 to {len(network.stages) - 1}", cut)
     world = _World(images, training, other, plan)
     settings = {"decoder": asdict(plan.decoder), "evaluated": plan.evaluated, "images": images.name}
-    settings |= {"other": other.name if other else None, "attacker_images": world.count}
-    known = _continue(folder, settings)
-    known = Attacks(known.results if known else (), world.mean_image_mse(), settings)
+    settings |= {"accuracy_images": plan.accuracy_images, "attacker_images": world.count}
+    settings |= {"other": other.name} if other else {}
+    found = _continue(folder, settings)
+    settings = (found.settings if found else {}) | settings
+    known = Attacks(found.results if found else (), world.mean_image_mse(), settings)
     jobs = [(attacker, [NO_PROTECTION]) for attacker in plan.attackers]
     jobs.append(("same-distribution", [item for item in plan.protections if item != NO_PROTECTION]))
     for attacker, protections in jobs:
@@ -212,9 +216,10 @@ def attack_network(
         missing = [(cut, item) for cut in cuts for item in protections if (cut, attacker, item.name) not in done]
         if not missing:
             continue
-        victim = _Victim(network, images, world, attacker, sorted({cut for cut, _ in missing}))
+        victim = _Victim(network, world, attacker, sorted({cut for cut, _ in missing}))
+        accuracy = _accuracy(network, images, victim, missing, known, plan, on_step)
         for cut, protection in missing:
-            result = victim.attack(folder, cut, protection, plan, on_step)
+            result = victim.attack(folder, cut, protection, accuracy[cut, protection.name], plan, on_step)
             known = Attacks((*known.results, result), known.mean_image_mse, settings)
             _write(folder, known)
             on_result(result)
@@ -253,10 +258,8 @@ class _World:
 class _Victim:
     """The activations that one attacker trains on, and those that it wants to invert, at some cuts."""
 
-    def __init__(
-        self, network: EarlyExitCnn, images: ImageSet, world: _World, attacker: str, cuts: Sequence[int]
-    ) -> None:
-        self.network, self.images, self.world, self.attacker = network, images, world, attacker
+    def __init__(self, network: EarlyExitCnn, world: _World, attacker: str, cuts: Sequence[int]) -> None:
+        self.world, self.attacker = world, attacker
         self.owned = torch.from_numpy(world.owned[attacker])
         self.trained_on = _activations(network, world.owned[attacker], cuts, torch.float16)
         self.seen = _activations(network, world.unseen, cuts, torch.float32)
@@ -267,6 +270,7 @@ class _Victim:
         folder: Path,
         cut: int,
         protection: ProtectionKind,
+        accuracy: float,
         plan: AttackPlan,
         on_step: Callable[[str, int, int], None],
     ) -> AttackResult:
@@ -283,9 +287,6 @@ class _Victim:
         )
         copies = reconstruct(decoder, self.seen[cut], protect, plan.decoder.seed + 2).numpy()
         quality = image_quality(self.world.unseen / 255.0, copies)
-        accuracy = accuracy_through(
-            self.network, self.images.test_images, self.images.test_labels, {cut: protect}, plan.decoder.seed
-        )
         _keep_pictures(folder, self.world.unseen, copies, f"{cut}-{self.attacker}-{protection.name}")
         return AttackResult(
             cut=cut,
@@ -294,9 +295,39 @@ class _Victim:
             mse=quality.mse,
             psnr_db=quality.psnr_db,
             ssim=quality.ssim,
-            accuracy=accuracy[cut],
+            accuracy=accuracy,
             seconds=time.process_time() - started,
         )
+
+
+def _accuracy(
+    network: EarlyExitCnn,
+    images: ImageSet,
+    victim: _Victim,
+    wanted: Sequence[tuple[int, ProtectionKind]],
+    known: Attacks,
+    plan: AttackPlan,
+    on_step: Callable[[str, int, int], None],
+) -> dict[tuple[int, str], float]:
+    """Final accuracy over the test images for each cut and defence, in one pass; without a defence it is one figure."""
+    guarded = [(cut, item) for cut, item in wanted if item != NO_PROTECTION]
+    plain = next((row.accuracy for row in known.results if row.protection == NO_PROTECTION.name), None)
+    sent = [(cut, fit_protection(item, victim.samples[cut])) for cut, item in guarded]
+    if plain is None:
+        sent.append((len(network.stages) - 1, fit_protection(NO_PROTECTION, victim.samples[wanted[0][0]])))
+    found: list[float] = []
+    if sent:
+        found = accuracy_through(
+            network,
+            images.test_images[: plan.accuracy_images],
+            images.test_labels[: plan.accuracy_images],
+            sent,
+            plan.decoder.seed,
+            lambda done, total: on_step("accuracy behind the defences", done, total),
+        )
+    values = {(cut, item.name): value for (cut, item), value in zip(guarded, found, strict=False)}
+    plain = found[-1] if plain is None else plain
+    return values | {(cut, item.name): plain for cut, item in wanted if item == NO_PROTECTION}
 
 
 @torch.inference_mode()
@@ -319,8 +350,8 @@ def _continue(folder: Path, settings: dict[str, Any]) -> Attacks | None:
     known = read_attacks(folder)
     if known is not None:
         for key, value in settings.items():
-            if known.settings.get(key) != value:
-                rule = f"must be those of the results so far, {known.settings.get(key)!r}"
+            if known.settings.get(key, value) != value:
+                rule = f"must be those of the results so far, {known.settings[key]!r}"
                 raise InputError(folder / RESULTS, key, rule, value, "remove the file to start anew")
     return known
 

@@ -69,8 +69,10 @@ def measure_run(
     costs = measure_costs(network, pixels, runs)
     on_part("distance correlation")
     dependence = leakage_per_cut(_cut_batches(network, images.test_images))
+    protections = _protections(attacks, run) if attacks else ()
     on_part("int8 activations")
-    int8_accuracy = accuracy_over_int8(network, images.test_images, images.test_labels)
+    known = next((list(item.accuracy[:-1]) for item in protections if item.name == "int8"), None)
+    int8_accuracy = known or accuracy_over_int8(network, images.test_images, images.test_labels)
     total_flops = sum(stage.flops for stage in costs.stages) + costs.exits[-1].flops
     attacked = attacks.leakage(len(network.stages)) if attacks else None
     profile = Profile(
@@ -94,7 +96,7 @@ def measure_run(
         ),
         provenance=_provenance(run, dependence, int8_accuracy, command, pixels, images)
         | (_attack_provenance(attacks) if attacks else {}),
-        protections=_protections(attacks, run) if attacks else (),
+        protections=protections,
     )
     return profile, costs
 

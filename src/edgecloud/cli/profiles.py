@@ -73,6 +73,8 @@ def show(profile: ProfileName) -> None:
     )
     for table in (_stage_table(loaded), _exit_table(loaded), _threshold_table(loaded)):
         console.print(table)
+    if loaded.protections:
+        console.print(_protection_table(loaded))
     console.print(f"leakage: {loaded.leakage_measure}", highlight=False)
     for note in loaded.provenance.get("notes", []):
         console.print(f"note: {note}", highlight=False)
@@ -127,6 +129,17 @@ def _threshold_table(profile: Profile) -> Table:
             f"{profile.accuracy(threshold):.4f}",
             f"{profile.expected_flops(threshold) / profile.total_flops:.1%}",
         )
+    return table
+
+
+def _protection_table(profile: Profile) -> Table:
+    """Leakage and accuracy with a defence at a cut, for the cuts that send an activation."""
+    cuts = range(1, profile.n_stages)
+    table = Table("defence at the cut", *(f"cut {cut}" for cut in cuts), title="leakage / accuracy behind defences")
+    final = profile.accuracy(NEVER)
+    table.add_row("none", *(f"{profile.leakage[cut]:.3f} / {final:.4f}" for cut in cuts))
+    for item in profile.protections:
+        table.add_row(item.name, *(f"{item.leakage[cut]:.3f} / {item.accuracy[cut]:.4f}" for cut in cuts))
     return table
 
 
