@@ -12,7 +12,7 @@ from jinja2 import Environment
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .attack import ATTACKERS, PICTURES, AttackResult, Attacks, read_attacks
+from .attack_results import ATTACKERS, PICTURES, AttackResult, Attacks, read_attacks
 from .protections import NO_PROTECTION
 
 __all__ = ["attack_report"]

@@ -22,7 +22,7 @@ class DecoderSettings:
 
     images: int = 10_000
     """Public images that the attacker owns (or all, where there are fewer)."""
-    epochs: int = 8
+    epochs: int = 4
     batch: int = 64
     rate: float = 2e-3
     """Peak learning rate of Adam; a quarter of it at the start, zero at the end (cosine)."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .accuracy import accuracy_over_int8
-from .attack import Attacks, read_attacks
+from .attack_results import Attacks, read_attacks
 from .images import ImageSet
 from .leakage import MEASURE, Leakage, leakage_per_cut
 from .measuring import Costs, measure_costs

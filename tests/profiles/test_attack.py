@@ -8,8 +8,9 @@ import torch
 
 from edgecloud.errors import InputError
 from edgecloud.profiles import load_profile, save_profile
-from edgecloud.profiles.attack import ATTACKERS, AttackPlan, AttackResult, Attacks, attack_network, like, read_attacks
+from edgecloud.profiles.attack import AttackPlan, attack_network, like
 from edgecloud.profiles.attack_report import attack_report
+from edgecloud.profiles.attack_results import ATTACKERS, AttackResult, Attacks, read_attacks
 from edgecloud.profiles.images import ImageSet
 from edgecloud.profiles.inversion import DecoderSettings, build_decoder
 from edgecloud.profiles.measured_profile import ATTACK_MEASURE, measure_run

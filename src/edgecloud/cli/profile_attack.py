@@ -15,7 +15,7 @@ from ..files import write_atomically
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ..profiles.attack import AttackResult, Attacks
+    from ..profiles.attack_results import AttackResult, Attacks
 
 __all__ = ["attack", "curves"]
 
@@ -38,6 +38,9 @@ def attack(
     cut: Annotated[list[int] | None, typer.Option(help="Cut to attack; repeat for more. Default: all.")] = None,
     images: Annotated[int, typer.Option(min=1, help="Public images that each attacker owns.")] = 10_000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over them per decoder.")] = 4,
+    accuracy_images: Annotated[
+        int, typer.Option(min=1, help="Test images over which the accuracy behind a defence is taken.")
+    ] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of who owns which image, and of every decoder.")] = 0,
     precision: Annotated[str, typer.Option(help="Of the decoders' training: bfloat16 or float32.")] = "bfloat16",
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
@@ -53,8 +56,9 @@ def attack(
     """
     import torch
 
-    from ..profiles.attack import ATTACKERS, AttackPlan, attack_network
+    from ..profiles.attack import AttackPlan, attack_network
     from ..profiles.attack_report import attack_report
+    from ..profiles.attack_results import ATTACKERS
     from ..profiles.datasets import DATASETS, load_images
     from ..profiles.inversion import DecoderSettings
     from ..profiles.protections import parse_protection
@@ -67,6 +71,7 @@ def attack(
         attackers=tuple(attacker or ATTACKERS),
         protections=tuple(parse_protection(text) for text in protect or DEFENCES),
         decoder=DecoderSettings(images=images, epochs=epochs, seed=seed, precision=precision),
+        accuracy_images=accuracy_images,
     )
     dataset = run_dataset(run)
     finished = read_run(run)
