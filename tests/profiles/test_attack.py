@@ -25,7 +25,7 @@ SHAPE = NetworkShape(
 SETTINGS = TrainSettings(epochs=1, batch=32, exit_weights=(0.5, 1.0), held_out=96, seed=4)
 PLAN = AttackPlan(
     protections=(parse_protection("int8"), parse_protection("dropout:0.5")),
-    decoder=DecoderSettings(images=160, epochs=20, batch=16, rate=4e-3, precision="float32"),
+    decoder=DecoderSettings(images=96, epochs=14, batch=16, rate=6e-3, precision="float32"),
     evaluated=32,
 )
 
@@ -71,7 +71,7 @@ def test_every_cut_attacker_and_defence_once(run):
     plain = [(cut, attacker, "none") for attacker in ATTACKERS for cut in (1, 2)]
     guarded = [(cut, "same-distribution", name) for cut in (1, 2) for name in ("int8", "dropout-0.5")]
     assert sorted(row.key for row in attacks.results) == sorted(plain + guarded)
-    assert attacks.settings["attacker_images"] == 160
+    assert attacks.settings["attacker_images"] == 96
 
 
 def test_the_attack_recovers_most_of_the_image(run):
