@@ -44,7 +44,7 @@ def smooth_images(seed: int, name: str) -> ImageSet:
 
     def part(count: int) -> tuple[np.ndarray, np.ndarray]:
         corners = rng.uniform(0, 255, (count, 3, 4))
-        ramp = np.linspace(0, 1, 32)
+        ramp = np.linspace(0, 1, 16)
         weights = np.stack([np.outer(a, b) for a in (1 - ramp, ramp) for b in (1 - ramp, ramp)])
         images = np.einsum("nck,khw->nchw", corners, weights)
         return images.astype(np.uint8), rng.integers(0, 10, count)
