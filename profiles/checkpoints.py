@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..files import write_atomically
 from .network import EarlyExitCnn, NetworkShape
 
-__all__ = ["build_network", "load_network", "read_checkpoint", "require_same", "write_checkpoint"]
+__all__ = ["build_network", "load_network", "read_checkpoint", "require_same", "shape_from", "write_checkpoint"]
 
 KEYS = {"network", "optimiser", "epoch", "settings", "shape"}
 

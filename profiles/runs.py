@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import write_atomically
 from .calibration import ExitTable, exit_table
-from .checkpoints import load_network
+from .checkpoints import load_network, shape_from
 from .images import ImageSet
 from .network import EarlyExitCnn, NetworkShape
 from .provenance import machine_name, today, versions
@@ -136,7 +136,7 @@ def read_run(folder: Path) -> FinishedRun:
     try:
         with np.load(folder / TABLE, allow_pickle=False) as arrays:
             confidence, correct = arrays["confidence"], arrays["correct"]
-        stored = NetworkShape(**{k: tuple(v) if isinstance(v, list) else v for k, v in report["shape"].items()})
+        stored = shape_from(report)
     except (ValueError, KeyError, OSError, TypeError) as error:
         raise _damaged(folder, error) from error
     if stored != network.shape:
