@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError, did_you_mean
 from ..files import write_atomically
-from .profile import Exit, Profile, Reference, Stage
+from .profile import Exit, Profile, Protection, Reference, Stage
 
 __all__ = ["FORMAT", "VERSION", "list_profiles", "load_profile", "save_profile"]
 
@@ -39,6 +39,7 @@ class _Table(_Part):
 class _Leakage(_Part):
     measure: str
     values: tuple[float, ...]
+    protections: tuple[Protection, ...] = ()
 
 
 class _File(_Part):
@@ -94,6 +95,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
             leakage_measure=content.leakage.measure,
             reference=content.reference,
             provenance=content.provenance,
+            protections=content.leakage.protections,
         )
     except InputError as error:
         raise InputError(path, error.field, error.rule, error.value, error.remedy) from error
@@ -132,7 +134,7 @@ def save_profile(profile: Profile, path: str | Path) -> Path:
         "result_bytes": profile.result_bytes,
         "stages": [stage.model_dump(mode="json", exclude_none=True) for stage in profile.stages],
         "exits": [head.model_dump(mode="json", exclude_none=True) for head in profile.exits],
-        "leakage": {"measure": profile.leakage_measure, "values": profile.leakage.tolist()},
+        "leakage": _leakage(profile),
         "reference": profile.reference.model_dump(mode="json", exclude_none=True),
         "table": table,
         "provenance": dict(profile.provenance),
@@ -141,6 +143,13 @@ def save_profile(profile: Profile, path: str | Path) -> Path:
     write_atomically(target.with_suffix(".npz"), buffer.getvalue())
     write_atomically(target, text.encode())
     return target
+
+
+def _leakage(profile: Profile) -> dict[str, Any]:
+    content: dict[str, Any] = {"measure": profile.leakage_measure, "values": profile.leakage.tolist()}
+    if profile.protections:
+        content["protections"] = [item.model_dump(mode="json") for item in profile.protections]
+    return content
 
 
 def _read_json(path: Path) -> _File:

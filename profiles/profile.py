@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .validation import check_profile
 
-__all__ = ["NEVER", "Exit", "Profile", "Reference", "Stage"]
+__all__ = ["NEVER", "Exit", "Profile", "Protection", "Reference", "Stage"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -81,6 +81,17 @@ class Reference(_Part):
     """Median seconds of the unsplit network with its final classifier: compare with the sum over the stages."""
 
 
+class Protection(_Part):
+    """What a defence at the cut does to leakage and accuracy; one entry per cut 0..M in both lists."""
+
+    name: Name
+    description: str
+    leakage: tuple[float, ...]
+    """With this defence at the cut; at cut 0 the raw input is sent as it is, at cut M only the answer."""
+    accuracy: tuple[float, ...]
+    """Of the final classifier over the test samples, with this defence at the cut."""
+
+
 @dataclass(frozen=True, eq=False)
 class Profile:
     """A model as the decision problem sees it: `M` stages in order, `E` exits, a table of `n` test samples.
@@ -100,6 +111,7 @@ class Profile:
         leakage_measure: What the leakage is, in words.
         reference: Where the latencies come from.
         provenance: How the profile was made: command, versions, date, seed, notes. JSON values.
+        protections: Defences at the cut, where they were attacked; optional.
 
     Raises:
         InputError: If the parts disagree.
@@ -117,6 +129,7 @@ class Profile:
     reference: Reference
     leakage_measure: str = "unspecified"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    protections: tuple[Protection, ...] = ()
 
     def __post_init__(self) -> None:
         self._freeze()
