@@ -50,13 +50,13 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
     "hybrid-llm": (ConfidenceRouting, {}, "the first exit answers what it is sure of, the edge the rest (ICLR 2024)"),
     "dp": (
         DynamicProgramme,
-        {"pool_margin": 0.02},
+        {"pool_margin": 0.0},
         "optimum of the expected one-interval objective over cuts, thresholds and routes",
     ),
     "dp-held": (
         DynamicProgramme,
-        {"horizon": 10, "margin": 0.01, "arrival_margin": 0.1},
-        "the same, judging an action as if it were kept for ten intervals",
+        {"horizon": 15, "margin": 0.01, "arrival_margin": 0.1},
+        "the same, judging an action as if it were kept for fifteen intervals",
     ),
     "dp-warm": (
         DynamicProgramme,
