@@ -63,21 +63,18 @@ def _config(name: str, options: Mapping[str, Any], source: str) -> Any:
     if name.endswith(".json"):
         if not Path(name).is_file():
             raise InputError(source, "", "must be an existing configuration file", name)
-        config = transformers.AutoConfig.from_pretrained(name)
-    elif name in CONFIG_MAPPING_NAMES:
-        config = CONFIG_MAPPING[name]()
+        return transformers.AutoConfig.from_pretrained(name, **options)
+    if name in CONFIG_MAPPING_NAMES:
+        kind = CONFIG_MAPPING[name]
     elif name in CONFIG_MAPPING_NAMES.values():
-        config = getattr(transformers, name)()
+        kind = getattr(transformers, name)
     else:
         known = [*CONFIG_MAPPING_NAMES, *CONFIG_MAPPING_NAMES.values()]
         remedy = did_you_mean(name, known)
         remedy = remedy if remedy.startswith("did") else "name a class such as ResNetConfig or a type such as resnet"
         raise InputError(source, "", "must be a configuration that transformers knows", name, remedy)
-    for key, value in options.items():
-        if not hasattr(config, key):
+    usual = kind()
+    for key in options:
+        if not hasattr(usual, key):
             raise InputError(source, "--set", "must be a setting of the configuration", key)
-    settings = {key: value for key, value in config.to_dict().items() if key != "model_type"} | dict(options)
-    if "num_labels" in options:
-        settings.pop("id2label", None)
-        settings.pop("label2id", None)
-    return type(config)(**settings)
+    return kind(**options)
