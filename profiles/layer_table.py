@@ -1,4 +1,4 @@
-"""The measured layer graph of a network and its costs over sequence lengths: the parts of a profile beside its stages."""
+"""The measured layer graph of a network and its costs over sequence lengths: what a profile has beside its stages."""
 
 from __future__ import annotations
 

@@ -20,11 +20,9 @@ from .profile import Exit, Stage
 __all__ = ["Costs", "Timing", "count_flops", "measure_costs", "one_thread", "time_calls", "weight_bytes"]
 
 
-
-
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
     """Operations of fused attention from the shapes of its inputs."""
-    return int(sdpa_flop_count(query, key, value))
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
 
 ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}

@@ -78,7 +78,9 @@ def _draw_bytes(axes: Axes, profile: Profile, labels: list[str]) -> None:
     for name, mark in (("fp16", "_"), ("int8_zstd", ".")):
         values = [getattr(entry, name) for entry in sizes]
         if values and None not in values:
-            axes.plot(np.arange(len(values)), np.array(values) / 1e3, mark, color="black", label=name.replace("_", " + "))
+            axes.plot(
+                np.arange(len(values)), np.array(values) / 1e3, mark, color="black", label=name.replace("_", " + ")
+            )
     if sizes:
         axes.legend(fontsize=7)
 

@@ -13,12 +13,13 @@ wins strictly, because ``W`` never falls, and
 
 So no weights, bandwidth or speeds make a pruned cut win as long as one effective speed describes a tier (which is how
 the environment scales a profile). Where the tiers' speeds differ from stage to stage, the first line still holds if
-each single stage is at least as dear on the device as on the server; the second does not, so that cuts that favour a
-device which is faster at *some* stages may be lost. Without leakage (p = 0) the argument also covers three tiers with two
-cuts, whatever their prices (`tests/profiles/test_pruning.py` checks all of it against brute force).
+each single stage is at least as dear on the device as on the server; the second does not, so that a cut may be lost
+that suits a device which is faster at *some* stages. Where privacy has no weight (p = 0) and the result is no larger
+than what crosses any cut, the argument also covers three tiers with two cuts, whatever their prices.
+`tests/profiles/test_pruning.py` checks all of this against brute force.
 
-It does not cover objectives that are no sum: throughput of a pipeline whose slowest part decides, queues, hard memory
-limits of the server. Where several encodings are possible a cut is only pruned if it is pruned in each of them.
+It does not cover objectives that are no sum: the throughput of a pipeline whose slowest part decides, queues, hard
+memory limits of the server. Where several encodings are possible a cut is only pruned if it is pruned in each of them.
 """
 
 from __future__ import annotations
@@ -55,9 +56,7 @@ def can_win(cut_bytes: ArrayLike, leakage: ArrayLike | None = None) -> NDArray[n
     return keep
 
 
-def can_win_in_any(
-    sizes: Sequence[CutSizes], result_bytes: int, leakage: ArrayLike | None = None
-) -> NDArray[np.bool_]:
+def can_win_in_any(sizes: Sequence[CutSizes], result_bytes: int, leakage: ArrayLike | None = None) -> NDArray[np.bool_]:
     """Which cuts may be optimal in at least one encoding whose size is known at every cut.
 
     Args:

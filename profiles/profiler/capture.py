@@ -198,19 +198,22 @@ def _check_node(node: fx.Node, source: str) -> None:
         if isinstance(value, Tensor) and any(not isinstance(size, int) for size in value.shape):
             rule = f"must have a shape that does not depend on data, here {tuple(value.shape)}"
             raise InputError(source, field, rule, None, "use a mask (torch.where) instead of selecting elements")
-    if isinstance(node.target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags:
-        if not _randomness_is_off(node):
-            rule = "must not draw random numbers: the parts of a cut model could not repeat the whole"
-            raise InputError(source, field, rule, None, "pass the noise as an input, or turn it off in eval()")
+    if _is_random(node):
+        rule = "must not draw random numbers: the parts of a cut model could not repeat the whole"
+        raise InputError(source, field, rule, None, "pass the noise as an input, or turn it off in eval()")
 
 
-def _randomness_is_off(node: fx.Node) -> bool:
+def _is_random(node: fx.Node) -> bool:
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    if torch.Tag.nondeterministic_seeded not in node.target.tags:
+        return False
     given = dict(node.kwargs)
     for argument, value in zip(_schema(node).arguments, node.args, strict=False):
         given[argument.name] = value
     for argument in _schema(node).arguments:
         given.setdefault(argument.name, argument.default_value)
-    return any(name in given and given[name] == value for name, value in OFF.items())
+    return not any(name in given and given[name] == value for name, value in OFF.items())
 
 
 def _fold_constants(module: fx.GraphModule) -> None:

@@ -136,7 +136,8 @@ def measure_stages(
         calls = _calls(graph, parts)
         _check_same_bits(graph, parts)
         whole = _calls(graph, split(graph, ()))[0]
-        everything = [*calls, whole, *([original] if original else [])]
+        everything: list[Callable[[], Any]] = [*calls, whole]
+        everything += [original] if original else []
         runs = _affordable(everything, runs, seconds)
         timings = time_calls(everything, runs, WARM_UP, lambda done: on_round(done, runs + WARM_UP))
         memory = tuple(_memory(part, call.args) for part, call in zip(parts, calls, strict=True))

@@ -43,7 +43,7 @@ class Decode(nn.Module):
 
     def forward(self, token: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
         """Scores of the next token, then the cache with this token added; `cache` as from `Prefill`."""
-        past = DynamicCache()
+        past: Any = DynamicCache()
         for layer, (keys, values) in enumerate(zip(cache[::2], cache[1::2], strict=True)):
             past.update(keys[:, :, :0], values[:, :, :0], layer)
             past.layers[layer].keys, past.layers[layer].values = keys, values

@@ -52,7 +52,9 @@ def find_meter(folder: Path = POWERCAP) -> Meter | None:
         limits.append(limit)
     if not counters:
         return None
-    return Meter("processor package counters (RAPL); other work on the machine is included", tuple(counters), tuple(limits))
+    return Meter(
+        "processor package counters (RAPL); other work on the machine is included", tuple(counters), tuple(limits)
+    )
 
 
 def joules_per_call(meter: Meter, call: Callable[[], Any], seconds: float = 2.0) -> float:

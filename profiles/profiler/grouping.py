@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Literal
 
 from torch import fx
@@ -40,7 +40,7 @@ def fine_positions(graph: LayerGraph, flops: Mapping[str, float], grouping: Grou
     bounds = [0, *narrow, end]
     heavy = [
         first
-        for first, last in zip(bounds, bounds[1:], strict=False)
+        for first, last in pairwise(bounds)
         if any(flops.get(node.name, 0) > 0 for node in graph.nodes[first:last])
     ]
     starts = [position for position in heavy if position > 0]
@@ -87,7 +87,7 @@ def coarsen(
 def stage_names(graph: LayerGraph, positions: Sequence[int], flops: Mapping[str, float]) -> list[str]:
     """A name for each stage: what the paths of its heavy operators' modules have in common; unique."""
     names = []
-    for first, last in zip(positions, positions[1:], strict=False):
+    for first, last in pairwise(positions):
         inside = graph.nodes[first:last]
         heavy = [node for node in inside if flops.get(node.name, 0) > 0] or list(inside)
         paths = [module_path(node).split(".") for node in heavy]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ def split(graph: LayerGraph, positions: Sequence[int]) -> tuple[Part, ...]:
     if list(positions) != sorted(positions):
         raise InputError(graph.captured.source, "cut", "must be in increasing order", list(positions))
     ends = [0, *positions, len(graph.nodes)]
-    return tuple(_part(graph, first, last) for first, last in zip(ends, ends[1:], strict=False))
+    return tuple(_part(graph, first, last) for first, last in pairwise(ends))
 
 
 def _why_not(graph: LayerGraph, position: int) -> str:
@@ -82,9 +83,7 @@ def _part(graph: LayerGraph, first: int, last: int) -> Part:
     state_inputs = tuple(node for node in graph.state_inputs if node in read)
     state_outputs = tuple(node for node in graph.state_outputs if node in made)
     needed = [*_own(inside, graph), *inside]
-    module = extract_subgraph(
-        graph.captured.module, needed, [*inputs, *state_inputs], [*outputs, *state_outputs]
-    )
+    module = extract_subgraph(graph.captured.module, needed, [*inputs, *state_inputs], [*outputs, *state_outputs])
     module.graph.output_node().args = (tuple(module.graph.output_node().args[0]),)  # type: ignore[arg-type]
     module.recompile()
     return Part(
@@ -130,9 +129,11 @@ def run_parts(parts: Sequence[Part], graph: LayerGraph, inputs: Sequence[Tensor]
         inputs: Flat inputs of the whole model, state included, in the order of its placeholders.
 
     Returns:
-        The flat outputs of the whole model in its order, state included.
+        The flat outputs of the whole model in its order; state, which comes last, included.
     """
-    values = dict(zip([n.name for n in graph.captured.module.graph.nodes if n.op == "placeholder"], inputs, strict=True))
+    values = dict(
+        zip([n.name for n in graph.captured.module.graph.nodes if n.op == "placeholder"], inputs, strict=True)
+    )
     made: dict[str, Tensor] = {}
     tensors = tuple(values[name] for name in parts[0].inputs)
     for part in parts:
@@ -140,6 +141,4 @@ def run_parts(parts: Sequence[Part], graph: LayerGraph, inputs: Sequence[Tensor]
         tensors = results[: len(part.outputs)]
         made.update(zip(part.state_outputs, results[len(part.outputs) :], strict=True))
     final = dict(zip(parts[-1].outputs, tensors, strict=True)) | made
-    ends = graph.captured.module.graph.output_node().args[0]
-    assert isinstance(ends, tuple)
-    return tuple(final[node.name] for node in ends)
+    return tuple(final[node.name] for node in (*graph.outputs, *graph.state_outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import zstandard
@@ -61,7 +62,7 @@ def _compressed(value: Tensor) -> int:
 def add_sizes(sizes: Iterable[CutSizes]) -> CutSizes:
     """Bytes of several tensors together; a compressed size is known only if it is known of each."""
     entries = [entry.model_dump() for entry in sizes]
-    total = {}
+    total: dict[str, Any] = {}
     for name in CutSizes.model_fields:
         values = [entry[name] for entry in entries]
         total[name] = None if None in values else sum(values)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -226,8 +227,7 @@ def _stage_flops(measured: Measured) -> list[float]:
     ends = measured.positions
     flops = measured.layers.flops
     return [
-        sum(flops.get(node.name, 0.0) for node in measured.graph.nodes[first:last])
-        for first, last in zip(ends, ends[1:], strict=False)
+        sum(flops.get(node.name, 0.0) for node in measured.graph.nodes[first:last]) for first, last in pairwise(ends)
     ]
 
 
@@ -254,8 +254,8 @@ def _assemble(
         input_bytes=max(sizes[0].int8, 1),
         result_bytes=_result_bytes(target, settings, sizes[-1]),
         exits=(Exit(name="final", after_stage=len(stages), flops=0.0, latency_s=0.0),),
-        confidence=np.zeros((0, 1)),
-        correct=np.zeros((0, 1)),
+        confidence=np.zeros((0, 1), dtype=np.float32),
+        correct=np.zeros((0, 1), dtype=np.bool_),
         leakage=np.array([1.0, *[np.nan] * (len(stages) - 1), 0.0]),
         leakage_measure=UNKNOWN_LEAKAGE,
         reference=Reference(
@@ -334,7 +334,8 @@ def _provenance(
     notes = [
         "FLOPs count a multiply-add as two; convolutions, matrix products and attention (torch.utils.flop_counter).",
         "Latencies: processor time of one thread, batch 1, float32, eager operators, nothing fused; medians.",
-        "Output bytes: int8, one byte per element; other tensors as they are. zstd: level 1, on the example's activations.",
+        "Output bytes: int8, one byte per element; tensors that are not floats as they are. Sizes with zstd: level 1, "
+        "on the activations of the example.",
         "Memory: most activation bytes alive at once, tensors that are passed on and the stage's own cache included.",
         "The final classifier is part of the last stage. Accuracy and leakage were not measured.",
     ]

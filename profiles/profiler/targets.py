@@ -20,7 +20,13 @@ from ...errors import InputError, did_you_mean
 
 __all__ = ["Target", "find_target", "parse_input"]
 
-DTYPES = {"float32": torch.float32, "int64": torch.int64, "int32": torch.int32, "uint8": torch.uint8, "bool": torch.bool}
+DTYPES = {
+    "float32": torch.float32,
+    "int64": torch.int64,
+    "int32": torch.int32,
+    "uint8": torch.uint8,
+    "bool": torch.bool,
+}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -96,7 +102,7 @@ def find_target(
             return given
         if shape is None:
             raise InputError(name, "--input", "must be given, for example --input 1x3x224x224")
-        return (parse_input(shape, image, generator),)
+        return (parse_input(str(shape), image, generator),)
 
     if kind == "plain" and weights is None:
         settle_batch_norm(model, example(None))

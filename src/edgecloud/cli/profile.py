@@ -51,7 +51,9 @@ def profile(
         list[str] | None,
         typer.Option("--set", help="key=value argument of the factory or setting of the configuration."),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="File of weights (.safetensors, .pt); random without it.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="File of weights (.safetensors, .pt); random without it.")
+    ] = None,
     image: Annotated[Path | None, typer.Option(help="Picture for image models; a photograph without it.")] = None,
     lengths: Annotated[
         str, typer.Option(help="Sequence lengths of text models, the profile's own first; default 128,32,64,256,512.")
@@ -59,11 +61,15 @@ def profile(
     stages: Annotated[
         Stages,
         typer.Option(
-            help="narrow: cuts that one tensor crosses; winners: of these, those that can be optimal; all: every legal cut."
+            help="narrow: cuts that one tensor crosses; winners: those of them that can be optimal; all: every one."
         ),
     ] = Stages.narrow,
-    max_stages: Annotated[int, typer.Option(min=0, help="Join light neighbours until there are so few; 0: do not.")] = 0,
-    result_bytes: Annotated[int, typer.Option(min=0, help="Bytes of the answer as sent; 0: the outputs in float32.")] = 0,
+    max_stages: Annotated[
+        int, typer.Option(min=0, help="Join light neighbours until there are so few; 0: do not.")
+    ] = 0,
+    result_bytes: Annotated[
+        int, typer.Option(min=0, help="Bytes of the answer as sent; 0: the outputs in float32.")
+    ] = 0,
     repeats: Annotated[int, typer.Option(min=7, help="Timed runs per stage, after three for warming up.")] = 31,
     seconds: Annotated[float, typer.Option(min=1, help="Fewer runs (at least 7) where they would take longer.")] = 30,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random weights and inputs.")] = 0,
@@ -73,13 +79,9 @@ def profile(
     The model is exported (torch.export), cut after every stage, checked (the parts must give the whole's output bit
     for bit), and timed on one thread by processor time. Nothing is written unless all of it works.
 
-    Examples:
-
-        edgecloud profile transformers:ResNetConfig --set num_labels=1000
-
-        edgecloud profile transformers:gpt2 --lengths 128,512
-
-        edgecloud profile my_package.models:net --input 1x3x96x96 --weights net.safetensors
+    For example: `edgecloud profile transformers:ResNetConfig --set num_labels=1000`, or
+    `edgecloud profile transformers:gpt2 --lengths 128,512`, or
+    `edgecloud profile my_package.models:net --input 1x3x96x96 --weights net.safetensors`.
     """
     from ..profiles.profiler.run import ProfileSettings, profile_target
     from ..profiles.profiler.targets import find_target

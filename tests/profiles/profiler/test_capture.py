@@ -141,7 +141,7 @@ def test_an_operator_that_torch_cannot_trace():
 @torch.inference_mode()
 def check_every_cut(model: nn.Module, *inputs) -> LayerGraph:
     graph = LayerGraph(capture(model, inputs, "net"))
-    expected = [t for t in torch.utils._pytree.tree_leaves(model(*inputs))]
+    expected = list(torch.utils._pytree.tree_leaves(model(*inputs)))
     for cut in graph.cuts:
         results = run_parts(split(graph, [cut.position]), graph, graph.captured.inputs)
         assert all(map(torch.equal, results, expected)), cut.position
