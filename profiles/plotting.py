@@ -65,9 +65,10 @@ def _bars(axes: Axes, labels: list[str], values: np.ndarray, title: str) -> None
 def _label(axes: Axes, labels: list[str]) -> None:
     """Name the stages on the x axis: upright where there are many, and then every second or third only."""
     step = -(-len(labels) // MOST_LABELS)
-    crowded = max(len(label) for label in labels) * len(labels) > 40
+    crowded = max(len(label) for label in labels) * len(labels) > 45
+    short = [label if len(label) <= LABEL_LENGTH else "…" + label[1 - LABEL_LENGTH :] for label in labels]
     size = 5.5 if len(labels) > 12 else 8
-    axes.set_xticks(np.arange(len(labels))[::step], [label[-LABEL_LENGTH:] for label in labels[::step]])
+    axes.set_xticks(np.arange(len(labels))[::step], short[::step])
     axes.tick_params(axis="x", labelrotation=90 if crowded else 0, labelsize=size if crowded else 10)
 
 

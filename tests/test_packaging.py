@@ -128,7 +128,7 @@ def imported_packages(path: Path, package: str) -> set[str]:
 def import_edges() -> dict[tuple[str, str], Path]:
     edges: dict[tuple[str, str], Path] = {}
     for package, folder in declared().items():
-        part = package.partition(".")[2]
+        part = package.partition(".")[2].partition(".")[0]
         if not part:
             for name in MODULES:
                 path = folder / f"{name}.py"
