@@ -50,7 +50,7 @@ def capture(
     """Export a model in evaluation mode for inputs of these shapes.
 
     Args:
-        model: Any module; it is put into evaluation mode.
+        model: Any module; it is put into evaluation mode, and its parameters need no gradient afterwards.
         inputs: Positional arguments of its `forward`: tensors, or containers of tensors.
         source: Name for error messages.
         state_inputs: How many of the last flat inputs are state (a key-value cache).

@@ -337,12 +337,12 @@ def _provenance(
         "Output bytes: int8, one byte per element; tensors that are not floats as they are. Sizes with zstd: level 1, "
         "on the activations of the example.",
         "Memory: most activation bytes alive at once, tensors that are passed on and the stage's own cache included.",
+        "Compressed sizes depend on the weights and on the example: take those of random weights as an illustration.",
         "The final classifier is part of the last stage. Accuracy and leakage were not measured.",
     ]
     if target.weights.startswith("random"):
         notes.append(
-            "Random weights: latency, FLOPs, bytes and memory do not depend on them; compressed sizes do, so take "
-            "them as an example (batch normalisation has the statistics of the example input)."
+            "The weights are random; batch normalisation, if there is any, has the statistics of the example input."
         )
     if not energy:
         notes.append("Energy: this machine has no meter that may be read.")

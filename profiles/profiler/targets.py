@@ -87,7 +87,10 @@ def find_target(
     else:
         model, given = _call_factory(_find(module_name, attribute), arguments, name)
         kind, shape = "plain", None
-    words = _load_weights(model, weights, seed)
+    words = f"random, seed {seed}" if kind != "plain" or shape else f"as the factory makes them, seed {seed}"
+    if weights is not None:
+        _load_weights(model, weights)
+        words = f"from {weights.name}"
     model.eval()
     generator = torch.Generator().manual_seed(seed)
 
@@ -104,7 +107,7 @@ def find_target(
             raise InputError(name, "--input", "must be given, for example --input 1x3x224x224")
         return (parse_input(str(shape), image, generator),)
 
-    if kind == "plain" and weights is None:
+    if kind == "plain" and shape and weights is None:
         settle_batch_norm(model, example(None))
     return Target(name=name, model=model, kind=kind, example=example, weights=words)
 
@@ -196,9 +199,7 @@ def _call_factory(
     return made, inputs
 
 
-def _load_weights(model: nn.Module, path: Path | None, seed: int) -> str:
-    if path is None:
-        return f"random, seed {seed}"
+def _load_weights(model: nn.Module, path: Path) -> None:
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -210,7 +211,6 @@ def _load_weights(model: nn.Module, path: Path | None, seed: int) -> str:
     except Exception as error:
         first = str(error).strip().splitlines()[:2]
         raise InputError(path, "", "must be the model's weights (.safetensors or .pt)", " ".join(first)) from error
-    return f"from {path.name}"
 
 
 @torch.no_grad()

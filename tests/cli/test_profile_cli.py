@@ -1,5 +1,6 @@
 """`edgecloud profile` from end to end on small networks."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -41,10 +42,8 @@ def test_a_chain(tmp_path):
     assert profile.cut_bytes.tolist() == [3072, 16 * 16 * 16, 32 * 8 * 8, 32 * 2 * 2, 20]
     assert profile.stage_flops.tolist() == [2 * 27 * 16 * 1024, 2 * 144 * 32 * 256, 2 * 288 * 32 * 64, 2 * 128 * 5]
     assert [stage.parameters for stage in profile.stages] == [27 * 16 + 16, 144 * 32 + 32, 288 * 32 + 32, 128 * 5 + 5]
-    assert profile.provenance["command"] == (
-        f"edgecloud profile {CHAIN} --name plain_chain --input 1x3x32x32 --set classes=5 --repeats 7"
-    )
-    assert profile.provenance["weights"] == "random, seed 0"
+    assert profile.provenance["command"] == (f"edgecloud profile {CHAIN} --input 1x3x32x32 --set classes=5 --repeats 7")
+    assert profile.provenance["weights"] == "as the factory makes them, seed 0"
     assert len(profile.layers.layers) == 11
     assert len(profile.layers.cuts) == 12
     assert sum(layer.flops for layer in profile.layers.layers) == profile.total_flops
@@ -122,6 +121,13 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys, arguments, words):
     assert error.startswith("error: ")
     assert words in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_extra_is_named_when_it_is_missing(monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "zstandard" else find(name))
+    assert main(["profile", CHAIN, "--input", "1x3x32x32"]) == 2
+    assert "needs the library zstandard. Remedy: pip install 'edgecloud[profiler]'" in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten_by_a_failure(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 from enum import StrEnum
@@ -33,6 +34,7 @@ class Stages(StrEnum):
 
 
 def profile(
+    context: typer.Context,
     target: Annotated[
         str,
         typer.Argument(
@@ -83,6 +85,7 @@ def profile(
     `edgecloud profile transformers:gpt2 --lengths 128,512`, or
     `edgecloud profile my_package.models:net --input 1x3x96x96 --weights net.safetensors`.
     """
+    _check_extra()
     from ..profiles.profiler.run import ProfileSettings, profile_target
     from ..profiles.profiler.targets import find_target
 
@@ -96,10 +99,7 @@ def profile(
         runs=repeats,
         seconds=seconds,
         result_bytes=result_bytes,
-        command=_command(target, name, input_, set_, weights, image, lengths, stages.value, max_stages, result_bytes)
-        + (f" --repeats {repeats}" if repeats != 31 else "")
-        + (f" --seconds {seconds:g}" if seconds != 30 else "")
-        + (f" --seed {seed}" if seed else ""),
+        command=_command(context),
         seed=seed,
     )
     console.print(f"profiling {target} as {name}: seed {seed}, one thread", highlight=False)
@@ -134,33 +134,27 @@ def _lengths(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _command(
-    target: str,
-    name: str,
-    inputs: list[str] | None,
-    options: list[str] | None,
-    weights: Path | None,
-    image: Path | None,
-    lengths: str,
-    stages: str,
-    max_stages: int,
-    result_bytes: int,
-) -> str:
-    """The command to record: what was given, files by their names alone."""
-    parts = ["edgecloud", "profile", target, "--name", name]
-    for flag, values in (("--input", inputs or ()), ("--set", options or ())):
-        for value in values:
-            parts += [flag, value]
-    for flag, path in (("--weights", weights), ("--image", image)):
-        parts += [flag, path.name] if path else []
-    for flag, value, usual in (
-        ("--lengths", lengths, ""),
-        ("--stages", stages, "narrow"),
-        ("--max-stages", str(max_stages), "0"),
-        ("--result-bytes", str(result_bytes), "0"),
-    ):
-        parts += [flag, value] if value != usual else []
+def _command(context: typer.Context) -> str:
+    """The command to record: what was given, files by their names alone, without the output folder."""
+    parts = ["edgecloud", "profile", str(context.params["target"])]
+    for option in context.command.params:
+        key = option.name or ""
+        given = context.get_parameter_source(key)
+        if key in ("target", "out") or given is None or given.name != "COMMANDLINE":
+            continue
+        value = context.params[key]
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            text = item.name if isinstance(item, Path) else item.value if isinstance(item, StrEnum) else f"{item}"
+            parts += [option.opts[0], text]
     return shlex.join(parts)
+
+
+def _check_extra() -> None:
+    """Say in one line what is missing, instead of a traceback of an import."""
+    for name in ("networkx", "zstandard"):
+        if importlib.util.find_spec(name) is None:
+            remedy = "pip install 'edgecloud[profiler]'"
+            raise InputError("edgecloud profile", "", f"needs the library {name}", None, remedy)
 
 
 def _summary(made: Profile, costs: StageCosts) -> list[str]:
