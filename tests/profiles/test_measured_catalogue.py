@@ -24,7 +24,7 @@ VGG16_CONVOLUTIONS = [  # input and output channels, pixels
     (3, 64, 224), (64, 64, 224), (64, 128, 112), (128, 128, 112), (128, 256, 56), (256, 256, 56), (256, 256, 56),
     (256, 512, 28), (512, 512, 28), (512, 512, 28), (512, 512, 14), (512, 512, 14), (512, 512, 14),
 ]  # fmt: skip
-SURE = {"vgg16-224", "resnet50-224", "mobilenetv2-224"}
+SURE = {"vgg16-224", "resnet50-224", "mobilenetv2-224", "vit-b16-224", "bert-base"}
 """Must be there; each of the others is tested as soon as its files are, and skipped with a reason before that."""
 
 
