@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 from gymnasium import Wrapper
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, MultiDiscrete
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
 from ..envs import TERMS, EdgeCloudVecEnv
 from ..envs.foresight import INPUTS, foresee
 from ..envs.state import Params, State
+from .pool import PoolControl, PoolNetwork
 from .statistics import Statistics
 
 __all__ = ["Sb3VecEnv"]
@@ -29,6 +30,8 @@ class Sb3VecEnv(VecEnv):
     observation (`terminal_observation`) and `TimeLimit.truncated`, from which the learner bootstraps. All other infos
     are empty: reward terms and actions are summed for the whole batch in `statistics` instead.
 
+    The learner chooses placement, threshold and route; whoever sizes the VM pool (`pool`) is a part of its world.
+
     Args:
         env: The environment.
         reward_scale: Constant factor on the reward.
@@ -37,6 +40,11 @@ class Sb3VecEnv(VecEnv):
         foresight: Append the world's inputs of this many coming intervals to each observation, for the critic alone.
         expected_accuracy: Charge the learner the accuracy that the threshold loses on average at the true difficulty
             instead of what the few requests of the interval happened to lose: the same mean, far less noise.
+        pool_review: Intervals between decisions about the VM pool, see `PoolControl`.
+        pool_exploration: Share of the episodes that begin with a given pool.
+
+    Attributes:
+        pool: Decides the VM targets.
     """
 
     def __init__(
@@ -46,15 +54,20 @@ class Sb3VecEnv(VecEnv):
         stagger: bool = False,
         foresight: int = 0,
         expected_accuracy: bool = False,
+        pool_review: int = 1,
+        pool_exploration: float = 0.0,
     ) -> None:
         self.env, self.reward_scale, self.stagger, self.foresight = env, reward_scale, stagger, foresight
         self._lost = expected_accuracy_loss(env.problem.params) if expected_accuracy else None
         self._ahead = np.zeros((env.num_envs, foresight + 1, len(INPUTS)), dtype=np.float32)
         self.statistics = Statistics(env.problem.nvec)
+        targets = int(env.problem.nvec[3])
+        self.pool = PoolNetwork.untrained(env.problem.encoder.size, 1, targets)
+        self._control = PoolControl(pool_review, pool_exploration, targets - 1)
         self._actions = np.zeros((env.num_envs, 4), dtype=np.int64)
         self._reward = TERMS.index("reward")
         size = env.problem.encoder.size + self.private
-        super().__init__(env.num_envs, Box(-1.0, 1.0, (size,), np.float32), env.single_action_space)
+        super().__init__(env.num_envs, Box(-1.0, 1.0, (size,), np.float32), MultiDiscrete(env.problem.nvec[:3]))
 
     @property
     def private(self) -> int:
@@ -89,8 +102,13 @@ class Sb3VecEnv(VecEnv):
         return self._with_private(observation)
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
-        """Keep the actions for `step_wait`."""
-        self._actions = actions
+        """Keep the actions, int64 (N, 3), for `step_wait`; the VM targets are added here."""
+        state = self.env.simulator.state
+        decided = state.action[:, 3].copy()
+        due = self._control.due(state)
+        if due.any():
+            decided[due] = self.pool.targets(self.env.problem.encoder(self.env.measurements.rows[due]), decided[due])
+        self._actions = np.column_stack([actions, self._control.targets(state, decided)])
 
     def step_wait(
         self,

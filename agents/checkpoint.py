@@ -46,6 +46,9 @@ class _Meta(BaseModel):
     nvec: Annotated[list[Size], Field(min_length=1)]
     observation_size: Size
     private: Annotated[int, Field(ge=0, le=1_000_000)]
+    pool_review: Size
+    pool_hidden: Size
+    pool_margin: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, eq=False)

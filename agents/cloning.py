@@ -17,7 +17,7 @@ from stable_baselines3 import PPO
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from ..envs import EdgeCloudVecEnv, Policy, Problem
+from ..envs import ROUTES, EdgeCloudVecEnv, Policy, Problem
 from ..traces import LinkTrace
 from .adapter import Sb3VecEnv
 from .config import TrainConfig
@@ -34,7 +34,7 @@ class Demonstrations:
 
     Attributes:
         observations: Encoded, float32 (S, D).
-        actions: int64 (S, 4).
+        actions: Placement, threshold and route, int64 (S, 3).
         returns: Discounted sums of scaled rewards, float32 (S,).
         score: Mean reward per interval of the demonstrating policy.
     """
@@ -63,11 +63,24 @@ class Cloned:
 
 
 def demonstrate(
-    teacher: Policy, problem: Problem, traces: Sequence[LinkTrace], config: TrainConfig, rng: np.random.Generator
+    teacher: Policy,
+    problem: Problem,
+    traces: Sequence[LinkTrace],
+    config: TrainConfig,
+    rng: np.random.Generator,
 ) -> Demonstrations:
-    """Let a policy run whole episodes in the training environment, preferences drawn uniformly from the simplex."""
+    """Let a policy run whole episodes in the training environment, preferences drawn uniformly from the simplex.
+
+    Its VM targets are not asked: pools are given, as they will be at the start of the training.
+    """
     n, length = config.num_envs, problem.params.episode_intervals
-    env = Sb3VecEnv(EdgeCloudVecEnv(n, problem, traces), config.reward_scale, foresight=config.foresight)
+    env = Sb3VecEnv(
+        EdgeCloudVecEnv(n, problem, traces),
+        config.reward_scale,
+        foresight=config.foresight,
+        pool_review=config.pool_review,
+        pool_exploration=config.pool_exploration,
+    )
     observations, actions, returns, scores = [], [], [], []
     for _ in range(max(1, math.ceil(config.warm_start_steps / (n * length)))):
         env.seed(int(rng.integers(2**32)))
@@ -77,8 +90,8 @@ def demonstrate(
         for t in range(length):
             chosen = teacher.act(env.env.measurements)
             observations.append(seen)
-            actions.append(chosen)
-            env.step_async(chosen)
+            actions.append(_shown(chosen, problem, env.env.measurements.vm_running))
+            env.step_async(chosen[:, :3])
             seen, rewards[t], _, _ = env.step_wait()
         returns.append(_discounted(rewards, config.gamma).ravel())
         scores.append(float(rewards.mean()) / config.reward_scale)
@@ -88,6 +101,18 @@ def demonstrate(
         np.concatenate(returns).astype(np.float32),
         float(np.mean(scores)),
     )
+
+
+def _shown(actions: NDArray[np.int64], problem: Problem, running: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Placement, threshold and route to imitate: where the route makes no difference, 'spill', which uses a VM if any.
+
+    Nothing may run in the cloud, or no VM: then functions and spilling are the same. With one habit for both, a change
+    of placement alone finds the VM once there is one; with 'function' it would take two changes at once.
+    """
+    spill, faas = ROUTES.index("spill"), ROUTES.index("faas")
+    local = problem.placements[actions[:, 0], 1] == problem.stages
+    same = local | ((running == 0) & (actions[:, 2] == faas))
+    return np.column_stack([actions[:, :2], np.where(same, spill, actions[:, 2])])
 
 
 def _discounted(rewards: NDArray[np.float64], gamma: float) -> NDArray[np.float64]:

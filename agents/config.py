@@ -44,6 +44,20 @@ class TrainConfig(BaseModel):
     """Adam's step size at the end; linear in between."""
     gamma: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Discount per interval: the horizon is 1 / (1 - gamma) intervals."""
+    pool_review: Count = 10
+    """Intervals between decisions about the VM pool, in training and in use."""
+    pool_exploration: Share = 0.7
+    """Share of the training episodes that begin with a given pool, where the preference makes a VM cheap."""
+    pool_rounds: tuple[Share, ...] = (0.5, 0.75, 0.95)
+    """When the pool's network is fitted, as shares of the training; empty: no VM is ever rented."""
+    pool_trials: Count = 2000
+    """Moments that are continued with every pool size each time."""
+    pool_horizon: Count = 120
+    """Intervals for which each is continued (at most half an episode)."""
+    pool_margin: NonNegative = 0.03
+    """Predicted gain, in reward per interval, that a change of the pool must bring."""
+    pool_hidden: Count = 64
+    """Units of the pool's network."""
     gae_lambda: Share = 0.95
     """Bias against variance of the advantage estimate."""
     clip_range: Positive = 0.2
@@ -119,12 +133,14 @@ class TrainConfig(BaseModel):
 
 DEFAULT_PRESET = "default"
 
+_TEACHER = "dp-held:horizon=6"  # imitated more easily than the longer horizon that is the better rule
+
 PRESETS: dict[str, TrainConfig] = {
     "quick": TrainConfig(
         total_steps=40_960, num_envs=32, rollout_steps=32, hidden=(64, 64), validate_every=20_480, validation_windows=8
     ),
-    "default": TrainConfig(warm_start="dp-held"),
-    "long": TrainConfig(warm_start="dp-held", total_steps=40_000_000, learning_rate_end=1e-5, validate_every=1_000_000),
+    "default": TrainConfig(warm_start=_TEACHER),
+    "long": TrainConfig(warm_start=_TEACHER, total_steps=40_000_000, learning_rate_end=1e-5, validate_every=1_000_000),
 }
 """'quick' shows in seconds that everything works, 'default' is the tuned one, 'long' is for a better policy."""
 

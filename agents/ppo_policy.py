@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..envs import Encoder, Measurements, Policy, Problem
 from ..errors import InputError
 from .checkpoint import Checkpoint, read_checkpoint
+from .pool import PoolNetwork
 
 __all__ = ["PPOPolicy", "checkpoint_path", "is_trained", "network_shapes"]
 
@@ -59,13 +60,14 @@ def network_shapes(
 
 
 class PPOPolicy(Policy):
-    """Chooses the likeliest part of each action with a trained network.
+    """Chooses the likeliest parts of each action with a trained network, and now and then the size of the VM pool.
 
     The policy belongs to the problem that it was trained on: `reset` compares fingerprints. Preferences come with the
     measurements, so that one policy serves all.
 
     Args:
         weights: Parameters by stable-baselines3's names; the value network's are not needed.
+        pool: Decides the VM targets.
         meta: As in a checkpoint.
         source: Where it came from, for messages.
         any_problem: Accept a problem with another fingerprint, as long as observations and actions have the same sizes.
@@ -76,16 +78,18 @@ class PPOPolicy(Policy):
     def __init__(
         self,
         weights: Mapping[str, NDArray[Any]],
+        pool: PoolNetwork,
         meta: Mapping[str, Any],
         source: str = "policy",
         any_problem: bool = False,
     ) -> None:
-        self.meta, self.source, self.any_problem = dict(meta), source, any_problem
+        self.meta, self.pool, self.source, self.any_problem = dict(meta), pool, source, any_problem
         self._relu = meta["activation"] == "relu"
         names = [f"mlp_extractor.policy_net.{2 * k}" for k in range(len(meta["hidden"]))] + ["action_net"]
         self._layers = [(np.ascontiguousarray(weights[f"{n}.weight"].T), weights[f"{n}.bias"]) for n in names]
-        self._bounds = np.cumsum(meta["nvec"])[:-1]
+        self._bounds = np.cumsum(meta["nvec"][:-1])[:-1]
         self._encoder: Encoder | None = None
+        self._t = 0
 
     @classmethod
     def load(cls, path: str | Path, which: str = "best", any_problem: bool = False) -> PPOPolicy:
@@ -105,8 +109,12 @@ class PPOPolicy(Policy):
     def of(cls, checkpoint: Checkpoint, any_problem: bool = False) -> PPOPolicy:
         """The policy of a checkpoint that has been read."""
         meta = checkpoint.meta
-        shapes = network_shapes(meta["observation_size"], tuple(meta["hidden"]), sum(meta["nvec"]), meta["private"])
-        return cls(checkpoint.shaped("policy", shapes), meta, str(checkpoint.source), any_problem)
+        size, nvec = meta["observation_size"], meta["nvec"]
+        shapes = network_shapes(size, tuple(meta["hidden"]), sum(nvec[:-1]), meta["private"])
+        pool = PoolNetwork(
+            checkpoint.shaped("pool", PoolNetwork.shapes(size, meta["pool_hidden"], nvec[-1])), meta["pool_margin"]
+        )
+        return cls(checkpoint.shaped("policy", shapes), pool, meta, str(checkpoint.source), any_problem)
 
     def reset(self, problem: Problem, num_envs: int, weights: NDArray[np.float64], seed: int) -> None:
         """Check that this is the problem that the policy was trained on, and take its encoder.
@@ -115,20 +123,26 @@ class PPOPolicy(Policy):
             InputError: It is another problem.
         """
         self._encoder = check_problem(self.meta, problem, self.source, self.any_problem)
+        self._t = 0
 
     def act(self, measurements: Measurements) -> Ints:
         """The likeliest action of each environment, int64 (N, 4)."""
         if self._encoder is None:
             raise RuntimeError("PPOPolicy.act needs reset(problem, ...) first.")
-        return self.choose(self._encoder(measurements.rows))
+        observations, target = self._encoder(measurements.rows), measurements.vm_target.astype(np.int64)
+        if self._t % self.meta["pool_review"] == 0:
+            target = self.pool.targets(observations, target)
+        self._t += 1
+        return np.column_stack([self.choose(observations), target])
 
     def choose(self, observations: Floats) -> Ints:
-        """The likeliest action for encoded observations, float32 (N, D) to int64 (N, 4)."""
+        """Placement, threshold and route for encoded observations, float32 (N, D) to int64 (N, 3)."""
         heads = np.split(self.logits(observations), self._bounds, axis=1)
-        return np.stack([head.argmax(axis=1) for head in heads], axis=1).astype(np.int64)
+        parts = [head.argmax(axis=1) for head in heads]
+        return np.stack(parts, axis=1).astype(np.int64)
 
     def logits(self, observations: Floats) -> Floats:
-        """Logits of all choices, end to end, float32 (N, sum(nvec))."""
+        """Logits of all placements, thresholds and routes, end to end, float32 (N, sum(nvec[:3]))."""
         x = observations
         for k, (weight, bias) in enumerate(self._layers):
             if k:

@@ -36,6 +36,9 @@ def describe(config: TrainConfig, problem: Problem, steps: int) -> dict[str, Any
         "nvec": problem.nvec.tolist(),
         "observation_size": problem.encoder.size,
         "private": config.foresight * len(INPUTS),
+        "pool_review": config.pool_review,
+        "pool_hidden": config.pool_hidden,
+        "pool_margin": config.pool_margin,
         "seed": config.seed,
     }
 
@@ -77,7 +80,7 @@ def restore(model: PPO, env: Sb3VecEnv, config: TrainConfig, problem: Problem, c
             raise InputError(
                 checkpoint.source, f"meta.{name}", f"must be {expected!r} as in config.toml", meta.get(name)
             )
-    shapes = network_shapes(problem.encoder.size, config.hidden, int(problem.nvec.sum()), env.private)
+    shapes = network_shapes(problem.encoder.size, config.hidden, int(problem.nvec[:3].sum()), env.private)
     weights = checkpoint.shaped("policy", shapes)
     model.policy.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     _restore_optimizer(model, checkpoint)

@@ -26,6 +26,8 @@ from .cloning import Cloned, clone
 from .config import TrainConfig
 from .fast_policy import FastMultiDiscretePolicy
 from .logs import CsvWriter, EventWriter
+from .pool import PoolNetwork
+from .pool_learning import PoolTrials, fit_pool, try_pools
 from .ppo_policy import PPOPolicy
 from .runs import RunFolder, create_run, json_bytes, open_run
 from .snapshot import describe, policy_arrays, restore, training_arrays
@@ -35,7 +37,7 @@ from .validation import Validation
 __all__ = ["Progress", "TrainResult", "build_model", "resume", "train"]
 
 _ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
-_HEADS = ("placement", "threshold", "route", "vm_target")
+_HEADS = ("placement", "threshold", "route")
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ def train(
     cloned = None
     if teacher is not None:
         rng = np.random.default_rng(np.random.SeedSequence(config.seed).spawn(1)[0])
-        cloned = clone(session.model, teacher, problem, session.env.env.simulator.traces, config, rng)
+        links = session.env.env.simulator.traces
+        cloned = clone(session.model, teacher, problem, links, config, rng)
         write_atomically(run.path / "warm_start.json", json_bytes(asdict(cloned)))
     return session.learn(_Loop(session, run, report, cloned), None)
 
@@ -175,6 +178,10 @@ def resume(folder: str | Path, problem: Problem, traces: TraceSet, *, report: Re
     loop = _Loop(session, run, report, None)
     loop.restore(checkpoint.meta, str(checkpoint.source))
     loop.average = checkpoint.shaped("average", {k: v.shape for k, v in policy_arrays(session.model).items()})
+    sizes = problem.encoder.size, run.config.pool_hidden, int(problem.nvec[3])
+    session.env.pool = PoolNetwork(checkpoint.shaped("pool", PoolNetwork.shapes(*sizes)), run.config.pool_margin)
+    if checkpoint.group("trials"):
+        loop.trials = PoolTrials(checkpoint.need("trials/observations"), checkpoint.need("trials/rewards"))
     return session.learn(loop, session.model.num_timesteps)
 
 
@@ -195,7 +202,17 @@ class _Session:
             problem, traces.split.validation, config.validation_windows, config.validation_preferences
         )
         batch = EdgeCloudVecEnv(config.num_envs, problem, training_links(traces, config))
-        self.env = Sb3VecEnv(batch, config.reward_scale, config.stagger, config.foresight, config.expected_accuracy)
+        self.env = Sb3VecEnv(
+            batch,
+            config.reward_scale,
+            config.stagger,
+            config.foresight,
+            config.expected_accuracy,
+            config.pool_review,
+            config.pool_exploration,
+        )
+        sizes = problem.encoder.size, config.pool_hidden, int(problem.nvec[3])
+        self.env.pool = PoolNetwork.untrained(*sizes, margin=config.pool_margin)
         self.model = build_model(config, self.env)
 
     def learn(self, loop: _Loop, resumed_at: int | None) -> TrainResult:
@@ -226,6 +243,8 @@ class _Loop(BaseCallback):
         self.best, self.best_steps, self.due = -np.inf, 0, 0
         self.average: dict[str, NDArray[Any]] = {}
         self.averaged_at = -1
+        self.trials: PoolTrials | None = None
+        self.rounds = 0
         self.earlier_s = 0.0
         self.begun = time.perf_counter()
         self.aside_s = 0.0
@@ -239,6 +258,7 @@ class _Loop(BaseCallback):
         try:
             self.best, self.best_steps = float(meta["best_score"]), int(meta["best_steps"])
             self.due, self.earlier_s = int(meta["next_validation"]), float(meta["seconds"])
+            self.rounds = int(meta["pool_rounds"])
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(source, "meta", f"must describe the run so far ({error})") from error
         self.steps_before = self.averaged_at = int(meta["steps"])
@@ -249,6 +269,7 @@ class _Loop(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self._average()
+        self._size_pool()
         if self.num_timesteps >= self.due:
             self._validate()
         self._tell()
@@ -289,6 +310,26 @@ class _Loop(BaseCallback):
         for name, array in now.items():
             self.average[name] = (keep * self.average[name] + (1.0 - keep) * array).astype(array.dtype)
 
+    def _policy(self) -> PPOPolicy:
+        """The policy as it would be used now."""
+        meta = describe(self.session.config, self.session.problem, self.num_timesteps)
+        return PPOPolicy(self.average, self.session.env.pool, meta, str(self.run.path))
+
+    def _size_pool(self) -> None:
+        """Fit the VM pool's network anew where a round is due."""
+        config, problem, env = self.session.config, self.session.problem, self.session.env
+        due = sum(share * config.total_steps <= self.num_timesteps for share in config.pool_rounds)
+        if due <= self.rounds or problem.nvec[3] < 2:
+            return
+        self.rounds = due
+        seed = int(np.random.SeedSequence([config.seed, due]).generate_state(1)[0])
+        found = try_pools(problem, env.env.simulator.traces, self._policy(), config, seed, config.pool_trials)
+        self.trials = found if self.trials is None else self.trials.joined(found, 2 * len(found.rewards))
+        fit = fit_pool(self.trials, config.pool_hidden, config.pool_margin, seed)
+        env.pool = fit.network
+        for name in ("chosen", "fixed", "hindsight"):
+            self.logger.record(f"pool/{name}", getattr(fit, name))
+
     def _entropies(self) -> dict[str, float]:
         """Entropy of each part of the action, on a part of the rollout."""
         policy, buffer = self.model.policy, self.model.rollout_buffer  # type: ignore[attr-defined]
@@ -311,12 +352,13 @@ class _Loop(BaseCallback):
             )
             raise InputError(self.run.path, "learning_rate", rule, session.config.learning_rate, "lower it")
         meta = describe(session.config, session.problem, steps)
-        scores = session.validation.score(PPOPolicy(weights, meta, str(self.run.path)))
+        pool = {f"pool/{name}": array for name, array in session.env.pool.arrays.items()}
+        scores = session.validation.score(self._policy())
         entry = {"steps": steps, "seconds": round(self._seconds(), 3), **asdict(scores)}
         self.history = [old for old in self.history if old["steps"] < steps] + [entry]
         if scores.mean > self.best:
             self.best, self.best_steps = scores.mean, steps
-            arrays = {f"policy/{name}": array for name, array in weights.items()}
+            arrays = {f"policy/{name}": array for name, array in weights.items()} | pool
             write_checkpoint(self.run.best, {**meta, "score": scores.mean}, arrays)
         self.due = (steps // session.config.validate_every + 1) * session.config.validate_every
         write_atomically(self.run.validation, json_bytes(self.history))
@@ -327,9 +369,12 @@ class _Loop(BaseCallback):
             "next_validation": self.due,
             "seconds": self._seconds(),
             "updates": model._n_updates,
+            "pool_rounds": self.rounds,
         }
-        average = {f"average/{name}": array for name, array in weights.items()}
-        write_checkpoint(self.run.last, {**meta, **rest}, {**training_arrays(model, session.env), **average})
+        more = {f"average/{name}": array for name, array in weights.items()} | pool
+        if self.trials is not None:
+            more |= {f"trials/{name}": array for name, array in self.trials._asdict().items()}
+        write_checkpoint(self.run.last, {**meta, **rest}, {**training_arrays(model, session.env), **more})
         self.logger.record("validation/score", scores.mean)
         for name, value in scores.by_preference.items():
             self.logger.record(f"validation/{name}", value)

@@ -81,18 +81,15 @@ class DynamicProgramme(Policy):
     see `solve`.
 
     Args:
-        horizon: Intervals over which keeping the action is judged; 1 is the next interval alone.
-        margin: Share of its cost that the action in force must be beaten by.
-        vms: Fixed pool; -1 prices the pool.
-        rate: Forecast of the uplink rate, see `rate_nodes_bps`.
-        rate_sigma: Standard deviation of the rate's logarithm around it.
-        rate_blend: Weight of the last rate where `rate` is 'blend'.
-        arrivals: Forecast of arrivals, see `ArrivalForecast`.
-        arrival_margin: Relative addition to it.
-        spread: Share of a request's elapsed time that is uncertain besides waiting.
-        pool_gain: See `PoolPricer`.
-        pool_margin: See `PoolPricer`.
-        review: Intervals between reviews of the pool.
+        horizon: Intervals over which keeping the action is judged; 1 is the next interval alone. margin: Share of its
+        cost that the action in force must be beaten by. vms: Fixed pool; -1 prices the pool. rate: Forecast of the
+        uplink rate, see `rate_nodes_bps`. rate_sigma: Standard deviation of the rate's logarithm around it. rate_blend:
+        Weight of the last rate where `rate` is 'blend'. arrivals: Forecast of arrivals, see `ArrivalForecast`.
+        arrival_margin: Relative addition to it. spread: Share of a request's elapsed time that is uncertain besides
+        waiting. pool_gain: See `PoolPricer`. pool_margin: See `PoolPricer`. review: Intervals between reviews of the
+        pool. warm: Function instances taken as warm in any case, if instances live for ten horizons or more: one that
+        has been
+            started serves for minutes, so its cold start is no cost of an action that is judged over seconds.
     """
 
     name = "dp"
@@ -111,11 +108,12 @@ class DynamicProgramme(Policy):
         pool_gain: float = 0.02,
         pool_margin: float = 0.1,
         review: int = 10,
+        warm: int = 0,
     ) -> None:
         if rate not in RATE_FORECASTS:
             raise InputError("dp", "rate", "must be a known forecast", rate, did_you_mean(rate, RATE_FORECASTS))
         self._horizon, self._margin, self._vms = max(1, horizon), margin, vms
-        self._nodes = (2, 3)
+        self._nodes, self._warm = (2, 3), max(0, warm)
         self._rate = (rate, rate_sigma, rate_blend)
         self._arrival_margin, self._spread, self._review = arrival_margin, spread, max(1, review)
         self._arrivals = ArrivalForecast(arrivals)
@@ -126,6 +124,8 @@ class DynamicProgramme(Policy):
         """Compile the problem's tables and forget the past."""
         self._tables: Tables = make_tables(problem)
         self._params, self._faas_room = problem.params, float(problem.scenario.faas.max_instances)
+        lives = problem.params.keep_alive_s >= 10.0 * self._horizon * problem.params.interval_s
+        self._lasting = min(float(self._warm), self._faas_room) if lives else 0.0
         self._arrivals.reset(problem, num_envs)
         self._difficulty.reset(problem, num_envs, self._tables.confidence)
         self._residents.reset(problem, num_envs)
@@ -137,15 +137,19 @@ class DynamicProgramme(Policy):
     def act(self, measurements: Measurements) -> Ints:
         """The optimal actions, int64 (N, 4)."""
         o = self.outlook(measurements)
-        if self._vms < 0 and self._t % self._review == 0:
-            self._target = self._pool.update(self._pool_costs(measurements, o), self._review if self._t else 1)
-        self._t += 1
+        self._review_pool(measurements, o)
         running = np.minimum(o.vms, self._target)
         held = np.column_stack([measurements.placement, measurements.threshold, measurements.route]).astype(np.int64)
         solved = solve(self._tables, o, running[:, None], held)
         best, choice = solved.cost[:, 0], solved.choice[:, 0]
         stay = (self._margin > 0.0) & (solved.held_cost <= best + self._margin * np.abs(best))
         return np.column_stack([np.where(stay[:, None], held, choice), self._target])
+
+    def _review_pool(self, m: Measurements, o: Outlook) -> None:
+        """Renew the pool's target from time to time."""
+        if self._vms < 0 and self._t % self._review == 0:
+            self._target = self._pool.update(self._pool_costs(m, o), self._review if self._t else 1)
+        self._t += 1
 
     def _pool_costs(self, m: Measurements, o: Outlook) -> Floats:
         """Optimal cost with each number of VMs: the present averages, idle queues, everything loaded and warm."""
@@ -197,7 +201,7 @@ class DynamicProgramme(Policy):
             edge_backlog_s=_work(m.edge_queue - on_the_way, edge_s),
             vm_backlog_s=_work(at_pool - travelling, vm_s),
             vms=m.vm_running.astype(np.int64),
-            instances=m.warm_instances + m.busy_instances,
+            instances=np.maximum(m.warm_instances + m.busy_instances, self._lasting),
             resident=self._residents(m),
             weights=m.weights.copy(),
             span_s=self._horizon * p.interval_s,

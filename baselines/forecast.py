@@ -77,6 +77,18 @@ class ArrivalForecast:
         stay = 1.0 / np.maximum(leave, 1e-12)
         self._belief = np.repeat((stay / stay.sum())[None], num_envs, axis=0)
 
+    def draw_rps(self, uniform: Floats, forecast_rps: Floats) -> Floats:
+        """Rates of the next interval drawn from the filter, (N, S), or the forecast itself where nothing is modelled.
+
+        Args:
+            uniform: Random numbers in [0, 1), (N, S).
+            forecast_rps: What `__call__` has just returned, (N,).
+        """
+        if not self._modelled:
+            return np.asarray(np.repeat(forecast_rps[:, None], uniform.shape[1], axis=1))
+        state = (uniform[..., None] >= np.cumsum(self._belief, axis=1)[:, None, :-1]).sum(axis=-1)
+        return np.asarray(self._mean[state] / self._interval_s)
+
     def __call__(self, m: Measurements) -> Floats:
         """Update with the newest count and forecast, (N,)."""
         if self._modelled:

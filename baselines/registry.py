@@ -13,9 +13,15 @@ from typing import Any
 
 from ..envs.policy import Policy
 from ..errors import InputError, did_you_mean
+from .dads import Dads, LoadPart
 from .dp import DynamicProgramme
+from .edgent import Edgent, EdgentDynamic
+from .libra import Libra, Serflow
+from .mpc import ModelPredictive
 from .neurosurgeon import Neurosurgeon, NeurosurgeonEnergy
 from .reference import AlwaysCloudVm, AlwaysDevice, AlwaysEdge, AlwaysFaas, RandomPolicy
+from .splitllm import SplitLlm
+from .targets import AmpsInf, ConfidenceRouting, DnnSplit, Spinn
 
 __all__ = ["list_policies", "load_policy"]
 
@@ -29,12 +35,35 @@ _REGISTRY: dict[str, tuple[type[Policy], dict[str, Any], str]] = {
     "neurosurgeon-energy": (NeurosurgeonEnergy, {}, "lowest predicted energy of the device, device and edge"),
     "neurosurgeon-faas": (Neurosurgeon, {"server": "faas"}, "lowest predicted latency, device and function"),
     "neurosurgeon-vm": (Neurosurgeon, {"server": "vm"}, "lowest predicted latency, device and one VM"),
-    "dp": (DynamicProgramme, {}, "optimum of the expected one-interval objective over cuts, thresholds and routes"),
+    "dads": (Dads, {}, "lowest latency, or lowest bottleneck under heavy load, device and edge (INFOCOM 2019)"),
+    "loadpart": (LoadPart, {}, "lowest latency with the edge server's load and queue (ICDCS 2022)"),
+    "dnnsplit": (DnnSplit, {}, "lowest latency over three tiers among the pruned cuts (IEEE Access 2024)"),
+    "edgent": (Edgent, {}, "strictest threshold that meets the deadline, best cut (Li et al. 2018)"),
+    "edgent-dynamic": (EdgentDynamic, {}, "map of bandwidth states, found by change-point detection (Li et al. 2020)"),
+    "spinn": (Spinn, {}, "cheapest cut and threshold within latency and accuracy targets (MobiCom 2020)"),
+    "splitllm": (SplitLlm, {}, "most work on the device within the deadline, exact (arXiv 2410.10759)"),
+    "splitllm-greedy": (SplitLlm, {"method": "greedy"}, "the same, layer by layer"),
+    "splitllm-no-split": (SplitLlm, {"method": "no-split"}, "the same, the whole network on one tier"),
+    "amps-inf": (AmpsInf, {}, "cheapest cut within a response-time objective (ICPP 2021)"),
+    "libra": (Libra, {}, "whole requests in the cloud, VMs for the steady part, functions for the rest (IC2E 2021)"),
+    "serflow": (Serflow, {}, "the same for what early exits leave of the work (arXiv 2510.27182)"),
+    "hybrid-llm": (ConfidenceRouting, {}, "the first exit answers what it is sure of, the edge the rest (ICLR 2024)"),
+    "dp": (
+        DynamicProgramme,
+        {"pool_margin": 0.0},
+        "optimum of the expected one-interval objective over cuts, thresholds and routes",
+    ),
     "dp-held": (
         DynamicProgramme,
-        {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1},
-        "the same, judging an action as if it were kept for six intervals",
+        {"horizon": 15, "margin": 0.01, "arrival_margin": 0.1},
+        "the same, judging an action as if it were kept for fifteen intervals",
     ),
+    "dp-warm": (
+        DynamicProgramme,
+        {"horizon": 6, "margin": 0.01, "arrival_margin": 0.1, "warm": 4},
+        "as dp-held, counting a function's cold start as an investment that outlives the horizon",
+    ),
+    "mpc": (ModelPredictive, {}, "receding horizon: plans judged by simulating imagined futures"),
 }
 
 _OWN = re.compile(r"^(?P<target>.+?):(?P<name>[A-Za-z_]\w*)(?::(?P<options>.*))?$")

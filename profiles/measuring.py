@@ -113,7 +113,7 @@ def measure_costs(network: EarlyExitCnn, pixels: int, runs: int = 31) -> Costs:
 
 
 def _measure(network: EarlyExitCnn, pixels: int, runs: int) -> Costs:
-    image = torch.rand(1, 3, pixels, pixels).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(1, network.shape.channels, pixels, pixels).contiguous(memory_format=torch.channels_last)
     tensors = list(network.activations(image))
     heads = list(network.heads)
     after = network.shape.exits

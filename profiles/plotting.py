@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .catalogue import load_catalogue
+from .curves import Curve
 from .profile import Profile
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["THRESHOLDS", "draw_profile", "save_plot"]
+__all__ = ["THRESHOLDS", "draw_curve", "draw_profile", "save_plot"]
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Thresholds that the command line tabulates, beside 'never'."""
@@ -128,6 +129,26 @@ def _draw_thresholds(profile: Profile, rates_axes: Axes, accuracy_axes: Axes) ->
     accuracy_axes.plot(grid, [profile.expected_flops(threshold) / whole for threshold in grid], label="compute")
     accuracy_axes.set(xlabel="confidence threshold", ylabel="fraction", xlim=(grid[0], 1))
     accuracy_axes.legend(loc="lower right", fontsize=8)
+
+
+def draw_curve(name: str, curve: Curve) -> Figure:
+    """Exit rates over the threshold; accuracy over the share of the operations that is left."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    rates, trade = figure.subplots(1, 2)
+    grid = curve.threshold[:-1]
+    rates.stackplot(grid, curve.exit_rates[:-1].T, labels=curve.names)
+    rates.set(xlabel="confidence threshold", ylabel="share of samples", xlim=(grid[0], grid[-1]), ylim=(0, 1))
+    rates.legend(loc="lower left", fontsize=8)
+    whole = curve.flops[-1]
+    trade.plot(curve.flops[:-1] / whole, 100 * curve.accuracy[:-1], label="operations")
+    trade.plot(curve.latency_s[:-1] / curve.latency_s[-1], 100 * curve.accuracy[:-1], "--", label="latency")
+    trade.axhline(100 * curve.accuracy[-1], color="grey", linewidth=1)
+    trade.set(xlabel="mean cost relative to the network without exits", ylabel="accuracy, % (grey: without exits)")
+    trade.legend(loc="lower right", fontsize=8)
+    figure.suptitle(name, fontsize=10)
+    return figure
 
 
 def save_plot(figure: Figure, path: Path) -> None:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from .layer_table import CutSizes, LayerTable, SequencePoint
 from .validation import check_profile
 
-__all__ = ["NEVER", "Exit", "Profile", "Reference", "Stage"]
+__all__ = ["NEVER", "Exit", "Profile", "Protection", "Reference", "Stage"]
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -93,6 +93,17 @@ class Reference(_Part):
     """What measured the energy."""
 
 
+class Protection(_Part):
+    """What a defence at the cut does to leakage and accuracy; one entry per cut 0..M in both lists."""
+
+    name: Name
+    description: str
+    leakage: tuple[float, ...]
+    """With this defence at the cut; at cut 0 the raw input is sent as it is, at cut M only the answer."""
+    accuracy: tuple[float, ...]
+    """Of the final classifier over the test samples, with this defence at the cut."""
+
+
 @dataclass(frozen=True, eq=False)
 class Profile:
     """A model as the decision problem sees it: `M` stages in order, `E` exits, a table of `n` test samples.
@@ -117,6 +128,7 @@ class Profile:
         input_sizes: Bytes of the raw input in each encoding, where they were measured.
         layers: The layer graph that the stages group, with all its legal cuts; None if it was not recorded.
         sequence: For transformers, the costs at other sequence lengths and of decoding; see `at_length`.
+        protections: Defences at the cut, where they were attacked; optional.
 
     Raises:
         InputError: If the parts disagree.
@@ -137,6 +149,7 @@ class Profile:
     input_sizes: CutSizes | None = None
     layers: LayerTable | None = None
     sequence: tuple[SequencePoint, ...] = ()
+    protections: tuple[Protection, ...] = ()
 
     def __post_init__(self) -> None:
         self._freeze()

@@ -1,9 +1,8 @@
-"""Joint training of an early-exit network, resumable after every epoch."""
+"""Training of an early-exit network, jointly or classifier by classifier, resumable after every epoch."""
 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,21 +15,27 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
-from .cifar10 import ImageSet
+from .augmentation import augment
+from .checkpoints import build_network, read_checkpoint, require_same, shape_from, write_checkpoint
+from .images import ImageSet
 from .network import EarlyExitCnn, NetworkShape
 
-__all__ = ["EpochReport", "TrainSettings", "load_network", "split_training", "train_network"]
+__all__ = ["METHODS", "EpochReport", "TrainSettings", "split_training", "train_network"]
 
-MEAN = (0.4914, 0.4822, 0.4465)
-DEVIATION = (0.2470, 0.2435, 0.2616)
-"""Per-channel mean and standard deviation of the CIFAR-10 training images in [0, 1]."""
+METHODS = ("joint", "classifiers")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides what a training run computes."""
+    """Everything that decides what a training run computes.
+
+    Raises:
+        InputError: If a word is unknown or the numbers of epochs do not fit the method.
+    """
 
     epochs: int = 14
+    """Passes over the training images of the whole network: all heads (`joint`), or the backbone with its final one."""
     batch: int = 128
     max_rate: float = 0.15
     """Peak learning rate of the one-cycle schedule (SGD with Nesterov momentum)."""
@@ -44,6 +49,27 @@ class TrainSettings:
     """Training images kept for calibration; the network never sees them in training."""
     crop_padding: int = 4
     seed: int = 0
+    method: str = "joint"
+    """`joint` (BranchyNet) or `classifiers` (Shallow-Deep Networks: backbone first, then its internal classifiers)."""
+    head_epochs: int = 0
+    """Passes for the internal classifiers on the finished, frozen backbone; only with `classifiers`."""
+    head_rate: float = 1e-3
+    """Learning rate of Adam for the internal classifiers; a tenth of it in the last two fifths of the passes."""
+    precision: str = "float32"
+    """`bfloat16`: convolutions and matrix products while training (autocast); weights and the exit table: float32."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("method", self.method, METHODS), ("precision", self.precision, PRECISIONS)):
+            if value not in known:
+                raise InputError("training settings", name, f"must be one of {', '.join(known)}", value)
+        if (self.method == "classifiers") != (self.head_epochs > 0):
+            rule = "must be at least 1 with the method 'classifiers' and 0 with 'joint'"
+            raise InputError("training settings", "head_epochs", rule, self.head_epochs)
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of both phases."""
+        return self.epochs + self.head_epochs
 
     def rate(self, progress: float) -> float:
         """Learning rate at `progress` in [0, 1]: linear rise, then cosine fall to zero."""
@@ -70,28 +96,6 @@ def split_training(images: ImageSet, settings: TrainSettings) -> tuple[np.ndarra
     return np.sort(order[settings.held_out :]), np.sort(order[: settings.held_out])
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 images (n, 3, h, w) as standardised float32 in channels-last memory order."""
-    mean = torch.tensor(MEAN).view(1, 3, 1, 1) * 255
-    deviation = torch.tensor(DEVIATION).view(1, 3, 1, 1) * 255
-    return ((images.float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
-
-
-def augment(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Random crop after reflection padding and random mirror image, per sample; uint8 (n, 3, h, w) in and out."""
-    count, _, height, width = images.shape
-    padded = functional.pad(images.float(), (padding,) * 4, mode="reflect").to(torch.uint8)
-    top = torch.randint(0, 2 * padding + 1, (count, 1), generator=generator)
-    left = torch.randint(0, 2 * padding + 1, (count, 1), generator=generator)
-    mirror = torch.rand((count, 1), generator=generator) < 0.5
-    rows = top + torch.arange(height)
-    columns = torch.arange(width).expand(count, width)
-    columns = torch.where(mirror, width - 1 - columns, columns) + left
-    sample = torch.arange(count)[:, None, None]
-    pixels_last = padded.permute(0, 2, 3, 1)
-    return pixels_last[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
 def joint_loss(logits: list[Tensor], labels: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Weighted mean of the heads' cross-entropies (BranchyNet, Teerapittayanon et al. 2016)."""
     losses = [weight * functional.cross_entropy(head, labels) for head, weight in zip(logits, weights, strict=True)]
@@ -100,67 +104,91 @@ def joint_loss(logits: list[Tensor], labels: Tensor, weights: tuple[float, ...])
 
 @torch.no_grad()
 def predict(network: EarlyExitCnn, images: Tensor, batch: int = 500) -> Tensor:
-    """Logits of every head, float32 (n, exits, classes), of uint8 images."""
+    """Logits of every head, float32 (n, exits, classes) on the CPU, of uint8 images."""
     network.eval()
+    device = next(network.parameters()).device
     starts = range(0, len(images), batch)
-    parts = [torch.stack(network(normalise(images[start : start + batch])), dim=1) for start in starts]
-    return torch.cat(parts)
+    chunks = (network.prepare(images[start : start + batch].to(device)) for start in starts)
+    return torch.cat([torch.stack(network(chunk), dim=1).float().cpu() for chunk in chunks])
 
 
-def _save(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".part")
-    torch.save(content, partial)
-    os.replace(partial, path)
+class _Trainer:
+    """One run: the network, the optimiser of the current phase, and a step for either phase."""
 
+    def __init__(self, network: EarlyExitCnn, settings: TrainSettings, device: torch.device) -> None:
+        self.network, self.settings, self.device = network.to(device), settings, device
+        self.heads_only = False
+        self.optimiser: torch.optim.Optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=settings.max_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            nesterov=True,
+        )
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            path, "", "must be a readable training checkpoint", reason, "remove it to start anew"
-        ) from error
-    if not isinstance(content, dict) or not {"network", "optimiser", "epoch", "settings", "shape"} <= content.keys():
-        raise InputError(path, "", "must be a training checkpoint of this project", None, "remove it to start anew")
-    return content
+    def reduced(self) -> torch.autocast:
+        """The context in which convolutions and matrix products have the precision of the settings."""
+        enabled = self.settings.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
+    def enter(self, epoch: int) -> None:
+        """Change to the internal classifiers once the backbone is done: fresh Adam, backbone frozen."""
+        if epoch >= self.settings.epochs and not self.heads_only:
+            self.heads_only = True
+            self.optimiser = torch.optim.Adam(self.network.heads[:-1].parameters(), lr=self.settings.head_rate)
 
-def _require_same(checkpoint: Path, wanted: dict[str, dict[str, Any]], stored: dict[str, Any]) -> None:
-    """Refuse to continue a run with other settings; names the first that differs."""
-    for part, values in wanted.items():
-        for key, value in values.items():
-            if stored[part].get(key) != value:
-                rule = f"must be the run's own, {stored[part].get(key)!r}"
-                raise InputError(checkpoint, f"{part}.{key}", rule, value, "use another run folder")
+    def set_rate(self, epoch: int, progress: float) -> None:
+        """Learning rate within the current phase; `progress` in [0, 1] is that of the epoch."""
+        settings = self.settings
+        rate = settings.rate((epoch + progress) / settings.epochs) if not self.heads_only else settings.head_rate
+        if self.heads_only and epoch - settings.epochs >= 0.6 * settings.head_epochs:
+            rate = settings.head_rate / 10
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
 
+    def train_mode(self) -> None:
+        """Batch statistics for what is trained, fixed ones for a frozen backbone."""
+        self.network.train(not self.heads_only)
+        if self.heads_only:
+            self.network.heads[:-1].train()
 
-def _shape_from(content: dict[str, Any]) -> NetworkShape:
-    stored = content["shape"].items()
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored}
-    return NetworkShape(**values)
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the current phase for a batch of uint8 images."""
+        network, settings = self.network, self.settings
+        prepared = network.prepare(images)
+        with self.reduced():
+            if settings.method == "joint":
+                return joint_loss([head.float() for head in network(prepared)], labels, settings.exit_weights)
+            with torch.set_grad_enabled(not self.heads_only):
+                tensors = network.activations(prepared)
+            if not self.heads_only:
+                return functional.cross_entropy(network.heads[-1](tensors[-1]).float(), labels)
+            inner = zip(network.heads[:-1], network.shape.exits[:-1], strict=True)
+            logits = [head(tensors[after]).float() for head, after in inner]
+            return joint_loss(logits, labels, (1.0,) * len(logits))
 
-
-def _build(shape: NetworkShape | None) -> EarlyExitCnn:
-    """A network in channels-last memory order, which convolutions on a CPU prefer."""
-    network = EarlyExitCnn(shape)
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
-
-
-def load_network(path: Path) -> tuple[EarlyExitCnn, dict[str, Any]]:
-    """The network of a checkpoint, in evaluation mode, and the checkpoint's other content.
-
-    Raises:
-        InputError: If the file is not such a checkpoint.
-    """
-    content = _load(path)
-    network = _build(_shape_from(content))
-    network.load_state_dict(content["network"])
-    network.eval()
-    return network, content
+    def epoch(
+        self, epoch: int, pixels: Tensor, labels: Tensor, on_step: Callable[[int, int, int, float], None]
+    ) -> float:
+        """One pass over the training images; the mean loss."""
+        settings = self.settings
+        self.train_mode()
+        generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
+        steps = len(labels) // settings.batch
+        order = torch.randperm(len(labels), generator=generator)
+        total = 0.0
+        for step in range(steps):
+            self.set_rate(epoch, step / steps)
+            chosen = order[step * settings.batch : (step + 1) * settings.batch]
+            images = augment(pixels[chosen], settings.crop_padding, generator)
+            loss = self.loss(images.to(self.device), labels[chosen].to(self.device))
+            self.optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            self.optimiser.step()
+            value = float(loss.detach())
+            total += value
+            on_step(epoch, step + 1, steps, value)
+        return total / max(1, steps)
 
 
 def train_network(
@@ -170,8 +198,12 @@ def train_network(
     shape: NetworkShape | None = None,
     on_step: Callable[[int, int, int, float], None] = lambda epoch, step, steps, loss: None,
     on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    device: str = "cpu",
 ) -> EarlyExitCnn:
-    """Train all heads jointly; continues from `checkpoint` if it exists, and writes it after every epoch.
+    """Train a network with its heads; continues from `checkpoint` if it exists, and writes it after every epoch.
+
+    With the method `joint` all heads are trained together. With `classifiers` the backbone is trained with its final
+    classifier alone; then it is frozen, batch statistics included, and the internal classifiers are trained on it.
 
     Random numbers depend on (seed, epoch) only, so a resumed run repeats an uninterrupted one (up to the
     non-associativity of multi-threaded sums).
@@ -183,68 +215,48 @@ def train_network(
         shape: Network to train; the default shape if None.
         on_step: Called after each step with (epoch, step, steps per epoch, loss).
         on_epoch: Called after each epoch.
+        device: Where to train: `cpu`, or another device of torch.
+
+    Returns:
+        The network, on the CPU and in evaluation mode.
 
     Raises:
         InputError: If the checkpoint is damaged or was made with other settings.
     """
     torch.manual_seed(settings.seed)
-    network = _build(shape)
-    optimiser = torch.optim.SGD(
-        network.parameters(),
-        lr=settings.max_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        nesterov=True,
-    )
+    network = build_network(shape)
+    if settings.method == "joint" and len(settings.exit_weights) != len(network.shape.exits):
+        rule = f"must have {len(network.shape.exits)} entries, one per exit"
+        raise InputError("training settings", "exit_weights", rule, settings.exit_weights)
+    trainer = _Trainer(network, settings, torch.device(device))
     first = 0
     stored = {"settings": asdict(settings), "shape": network.shape.as_dict()}
     if checkpoint.exists():
-        content = _load(checkpoint)
-        _require_same(checkpoint, stored, content)
-        network.load_state_dict(content["network"])
-        optimiser.load_state_dict(content["optimiser"])
-        first = content["epoch"]
+        first = _resume(checkpoint, trainer)
     trained, held_out = split_training(images, settings)
     pixels, labels = torch.from_numpy(images.train_images), torch.from_numpy(images.train_labels)
-    for epoch in range(first, settings.epochs):
+    for epoch in range(first, settings.total_epochs):
         started = time.perf_counter()
-        loss = _epoch(network, optimiser, pixels[trained], labels[trained], settings, epoch, on_step)
-        logits = predict(network, pixels[held_out])
+        trainer.enter(epoch)
+        loss = trainer.epoch(epoch, pixels[trained], labels[trained], on_step)
+        with trainer.reduced():
+            logits = predict(network, pixels[held_out])
         accuracy = (logits.argmax(-1) == labels[held_out][:, None]).double().mean(0)
         report = EpochReport(epoch + 1, loss, tuple(accuracy.tolist()), time.perf_counter() - started)
-        content = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "epoch": epoch + 1}
-        _save(checkpoint, content | stored | {"images": images.name})
+        content = {"network": network.state_dict(), "optimiser": trainer.optimiser.state_dict(), "epoch": epoch + 1}
+        write_checkpoint(checkpoint, content | stored | {"images": images.name})
         on_epoch(report)
     network.eval()
-    return network
+    return network.cpu()
 
 
-def _epoch(
-    network: EarlyExitCnn,
-    optimiser: torch.optim.Optimizer,
-    pixels: Tensor,
-    labels: Tensor,
-    settings: TrainSettings,
-    epoch: int,
-    on_step: Callable[[int, int, int, float], None],
-) -> float:
-    """One pass over the training images; the mean loss."""
-    network.train()
-    generator = torch.Generator().manual_seed(settings.seed * 100_003 + epoch)
-    steps = len(labels) // settings.batch
-    order = torch.randperm(len(labels), generator=generator)
-    total = 0.0
-    for step in range(steps):
-        rate = settings.rate((epoch * steps + step) / (settings.epochs * steps))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        chosen = order[step * settings.batch : (step + 1) * settings.batch]
-        images = normalise(augment(pixels[chosen], settings.crop_padding, generator))
-        loss = joint_loss(network(images), labels[chosen], settings.exit_weights)
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimiser.step()
-        value = float(loss.detach())
-        total += value
-        on_step(epoch, step + 1, steps, value)
-    return total / max(1, steps)
+def _resume(checkpoint: Path, trainer: _Trainer) -> int:
+    """Load what a checkpoint stores into the trainer; the number of finished epochs."""
+    content: dict[str, Any] = read_checkpoint(checkpoint)
+    require_same(checkpoint, "shape", trainer.network.shape.as_dict(), shape_from(content).as_dict())
+    require_same(checkpoint, "settings", asdict(trainer.settings), asdict(TrainSettings()) | content["settings"])
+    finished = int(content["epoch"])
+    trainer.enter(finished - 1)
+    trainer.network.load_state_dict(content["network"])
+    trainer.optimiser.load_state_dict(content["optimiser"])
+    return finished

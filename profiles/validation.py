@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +36,10 @@ def check_profile(profile: Profile) -> None:
     _check_stages(profile, source)
     _check_exits(profile, source)
     _check_table(profile, source)
-    _check_leakage(profile, source)
+    if profile.leakage.ndim != 1:
+        raise InputError(source, "leakage", "must be one list, one entry per cut", profile.leakage.shape)
+    _check_leakage(profile.leakage.tolist(), source, "leakage", profile.n_stages + 1, gaps=True)
+    _check_protections(profile, source)
     _check_speed(profile, source)
     _check_layers(profile, source)
     _check_sequence(profile, source)
@@ -78,18 +82,33 @@ def _check_table(profile: Profile, source: str) -> None:
         raise InputError(source, f"confidence[{row},{column}]", "must lie in [0, 1]", float(confidence[row, column]))
 
 
-def _check_leakage(profile: Profile, source: str) -> None:
-    leakage, cuts = profile.leakage, profile.n_stages + 1
-    if leakage.shape != (cuts,):
-        raise InputError(source, "leakage", f"must have {cuts} entries, one per cut", leakage.shape)
-    for cut, value in enumerate(leakage.tolist()):
-        unknown = math.isnan(value) and 0 < cut < profile.n_stages
+def _check_leakage(leakage: Sequence[float], source: str, field: str, cuts: int, gaps: bool = False) -> None:
+    """One value per cut in [0, 1]; with `gaps`, NaN is allowed at the inner cuts."""
+    if len(leakage) != cuts:
+        raise InputError(source, field, f"must have {cuts} entries, one per cut", (len(leakage),))
+    for cut, value in enumerate(leakage):
+        unknown = gaps and math.isnan(value) and 0 < cut < cuts - 1
         if not unknown and not 0 <= value <= 1:
-            raise InputError(source, f"leakage[{cut}]", "must lie in [0, 1]", value)
+            raise InputError(source, f"{field}[{cut}]", "must lie in [0, 1]", value)
     if leakage[0] != 1:
-        raise InputError(source, "leakage[0]", "must be 1, the raw input", float(leakage[0]))
+        raise InputError(source, f"{field}[0]", "must be 1, the raw input", leakage[0])
     if leakage[-1] != 0:
-        raise InputError(source, f"leakage[{cuts - 1}]", "must be 0: no activation is sent", float(leakage[-1]))
+        raise InputError(source, f"{field}[{cuts - 1}]", "must be 0: no activation is sent", leakage[-1])
+
+
+def _check_protections(profile: Profile, source: str) -> None:
+    cuts = profile.n_stages + 1
+    names = [item.name for item in profile.protections]
+    for index, item in enumerate(profile.protections):
+        field = f"leakage.protections[{index}]"
+        if item.name in names[:index]:
+            raise InputError(source, f"{field}.name", "must differ from the other protections' names", item.name)
+        _check_leakage(item.leakage, source, f"{field}.leakage", cuts)
+        if len(item.accuracy) != cuts:
+            raise InputError(source, f"{field}.accuracy", f"must have {cuts} entries, one per cut", len(item.accuracy))
+        for cut, value in enumerate(item.accuracy):
+            if not 0 <= value <= 1:
+                raise InputError(source, f"{field}.accuracy[{cut}]", "must lie in [0, 1]", value)
 
 
 def _check_speed(profile: Profile, source: str) -> None:

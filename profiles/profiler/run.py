@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ...source import versions
 from ..layer_table import CutSizes, Layer, LayerCut, LayerTable, SequencePoint
 from ..measuring import one_thread
 from ..profile import Exit, Profile, Reference, Stage
-from ..runs import machine_name
+from ..provenance import machine_name, today
 from .capture import Captured, capture
 from .costs import LayerCosts, StageCosts, cut_sizes, measure_layers, measure_stages
 from .energy import find_meter, joules_per_call
@@ -354,7 +353,7 @@ def _provenance(
             continue
     return {
         "command": settings.command,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": today(),
         "seed": settings.seed,
         "weights": target.weights,
         "versions": found,

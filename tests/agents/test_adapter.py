@@ -17,7 +17,7 @@ def make(problem: Problem, traces: TraceSet, n: int = 4, **options: object) -> S
 
 
 def draw(env: Sb3VecEnv, rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(env.action_space.nvec, size=(env.num_envs, 4))  # type: ignore[attr-defined]
+    return rng.integers(env.action_space.nvec, size=(env.num_envs, 3))  # type: ignore[attr-defined]
 
 
 def test_same_numbers_as_the_vector_environment(problem: Problem, traces: TraceSet) -> None:
@@ -28,7 +28,7 @@ def test_same_numbers_as_the_vector_environment(problem: Problem, traces: TraceS
     for t in range(60):
         actions = draw(env, rng)
         observation, reward, done, infos = env.step(actions)
-        expected, gained, terminated, truncated, info = plain.step(actions)
+        expected, gained, terminated, truncated, info = plain.step(np.column_stack([actions, np.zeros(4, np.int64)]))
         assert np.array_equal(observation, expected)
         np.testing.assert_allclose(reward, 0.5 * gained, rtol=1e-6)
         assert np.array_equal(done, truncated | terminated)
@@ -81,7 +81,8 @@ def test_statistics_sum_the_terms_and_count_the_actions(problem: Problem, traces
         total += env.env.simulator.terms.sum(axis=0)
     np.testing.assert_allclose(env.statistics.terms, total)
     assert env.statistics.intervals == 120
-    parts = np.split(env.statistics.actions, np.cumsum(problem.nvec)[:-1])
+    *parts, pool = np.split(env.statistics.actions, np.cumsum(problem.nvec)[:-1])
+    assert pool.tolist() == [120, 0, 0, 0]  # nobody has learnt to rent
     for k, part in enumerate(parts):
         assert np.array_equal(part, np.bincount(np.concatenate(taken)[:, k], minlength=problem.nvec[k]))
 

@@ -9,6 +9,7 @@ import pytest
 
 from edgecloud import InputError
 from edgecloud.agents import PPOPolicy, checkpoint_path, is_trained, read_checkpoint, write_checkpoint
+from edgecloud.agents.pool import PoolNetwork
 from edgecloud.agents.ppo_policy import network_shapes
 
 META = {
@@ -18,16 +19,21 @@ META = {
     "steps": 5,
     "hidden": [4],
     "activation": "tanh",
-    "nvec": [3, 2],
+    "nvec": [3, 2, 2],
     "observation_size": 6,
     "private": 0,
+    "pool_review": 10,
+    "pool_hidden": 3,
+    "pool_margin": 0.03,
 }
 
 
 def arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     shapes = network_shapes(6, (4,), 5)
-    return {f"policy/{name}": rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    named = {f"policy/{name}": shape for name, shape in shapes.items()}
+    named |= {f"pool/{name}": shape for name, shape in PoolNetwork.shapes(6, 3, 2).items()}
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in named.items()}
 
 
 @pytest.fixture
@@ -102,7 +108,10 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
         ({"hidden": []}, r"meta\.hidden"),
         ({"hidden": ["4"]}, r"meta\.hidden\.0"),
         ({"activation": "gelu"}, r"meta\.activation"),
-        ({"nvec": [3, 3]}, r"policy/action_net\.(weight|bias): must have shape"),
+        ({"nvec": [3, 3, 2]}, r"policy/action_net\.(weight|bias): must have shape"),
+        ({"nvec": [3, 2, 4]}, r"pool/2\.(weight|bias): must have shape"),
+        ({"pool_review": 0}, r"meta\.pool_review"),
+        ({"pool_margin": -1.0}, r"meta\.pool_margin"),
         ({"hidden": [4, 4]}, r"policy/.*: is missing from the checkpoint"),
         ({"steps": None}, r"meta\.steps"),
     ],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgecloud.agents import write_checkpoint
+from edgecloud.agents.pool import PoolNetwork
 from edgecloud.agents.ppo_policy import network_shapes
 from edgecloud.cli import main
 from edgecloud.envs import compile_problem
@@ -36,16 +37,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / "logs" / f"{mode}_{k}.csv").write_text(f"t_s,rate_mbps\n{rows}\n", encoding="utf-8")
     problem = compile_problem(folder / "short.toml")
     nvec, size = problem.nvec.tolist(), problem.encoder.size
-    shapes = network_shapes(size, (8,), sum(nvec))
+    named = {f"policy/{name}": shape for name, shape in network_shapes(size, (8,), sum(nvec[:3])).items()}
+    named |= {f"pool/{name}": shape for name, shape in PoolNetwork.shapes(size, 4, nvec[3]).items()}
     for seed in (0, 1):
         draw = np.random.default_rng(seed)
-        arrays = {f"policy/{name}": draw.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        arrays = {name: draw.standard_normal(shape).astype(np.float32) for name, shape in named.items()}
         meta = {
             "kind": "ppo",
             "fingerprint": problem.fingerprint(),
             "scenario": "camera-lte",
             "steps": 0,
             "hidden": [8],
+            "pool_review": 10,
+            "pool_hidden": 4,
+            "pool_margin": 0.0,
         }
         meta |= {"activation": "tanh", "nvec": nvec, "observation_size": size, "private": 0, "seed": seed}
         write_checkpoint(folder / f"agent{seed}.npz", meta, arrays)

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from edgecloud.cli.profiles import app
 from edgecloud.errors import InputError
-from edgecloud.profiles import cifar10, load_profile, training
-from edgecloud.profiles.cifar10 import ImageSet
+from edgecloud.profiles import datasets, load_profile, recipes, training
+from edgecloud.profiles.images import ImageSet
 
 runner = CliRunner()
 
@@ -58,8 +58,8 @@ def test_train_and_measure(tmp_path, monkeypatch):
         return rng.integers(0, 256, (count, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, count)
 
     images = ImageSet(*part(192), *part(20), name="noise")
-    monkeypatch.setattr(training, "TrainSettings", partial(training.TrainSettings, held_out=64))
-    monkeypatch.setattr(cifar10, "load_cifar10", lambda data, cache: images)
+    monkeypatch.setattr(recipes, "TrainSettings", partial(training.TrainSettings, held_out=64))
+    monkeypatch.setattr(datasets, "load_images", lambda *arguments: images)
     folder = str(tmp_path / "run")
     output = run("train", folder, "--epochs", "1", "--seed", "3", "--threads", "1")
     assert "seed 3" in output
@@ -71,9 +71,48 @@ def test_train_and_measure(tmp_path, monkeypatch):
     assert profile.input_bytes == 3 * 48 * 48
     assert profile.provenance["command"] == "edgecloud profiles measure RUN --name mine --pixels 48 --repeats 15"
     assert profile.provenance["seed"] == 3
+    expected = "edgecloud profiles train RUN --network shipped --dataset cifar10 --method joint --epochs 1"
+    assert profile.provenance["training_command"] == f"{expected} --precision float32 --seed 3"
+    page = tmp_path / "report" / "attack.html"
+    options = ["--cut", "5", "--attacker", "same-distribution", "--protect", "int8", "--images", "64", "--epochs", "1"]
+    output = run("attack", folder, *options, "--threads", "1", "--report", str(page))
+    assert "cut 5, same-distribution, none: MSE" in output
+    assert "cut 5, same-distribution, int8: MSE" in output
+    assert page.read_text().count("data:image/png") == 2
+    assert "same-distribution" not in run("attack", folder, *options).split("leakage")[0], "nothing is repeated"
+    with pytest.raises(InputError, match="must be those of the results so far"):
+        run("attack", folder, *options, "--seed", "1")
+
+
+def test_curves(tmp_path):
+    table, picture = tmp_path / "tables" / "curve.csv", tmp_path / "curve.svg"
+    output = run("curves", "cifar10-ee-32", "--out", str(table), "--plot", str(picture))
+    assert "at most 1 points lost: threshold 0.83" in output
+    assert table.read_text().startswith("threshold,exit_rate_exit1,")
+    assert "<svg" in picture.read_text()
+    with pytest.raises(InputError, match="must end in"):
+        run("curves", "cifar10-ee-32", "--out", str(table), "--plot", str(tmp_path / "curve.doc"))
+
+
+@pytest.mark.parametrize(
+    ("options", "source"),
+    [
+        (("--network", "chian"), "--network"),
+        (("--dataset", "mnist"), "--dataset"),
+        (("--method", "sdn"), "--method"),
+        (("--precision", "half"), "training settings"),
+        (("--device", "tpu"), "--device"),
+    ],
+)
+def test_options_of_train_are_checked_before_anything_is_fetched(tmp_path, monkeypatch, options, source):
+    monkeypatch.setattr(datasets, "load_images", lambda *arguments: pytest.fail("fetched"))
+    with pytest.raises(InputError) as caught:
+        run("train", str(tmp_path / "run"), *options)
+    assert caught.value.source == source
+    assert not list(tmp_path.iterdir())
 
 
 def test_measure_of_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "load_cifar10", lambda data, cache: None)
+    monkeypatch.setattr(datasets, "load_images", lambda *arguments: None)
     with pytest.raises(InputError, match="must exist in a finished training run"):
         run("measure", str(tmp_path))

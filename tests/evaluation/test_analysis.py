@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
 
 from edgecloud.baselines import AlwaysDevice, AlwaysEdge, FixedAction, load_policy
 from edgecloud.envs import Problem, evaluation_windows, rollout
@@ -40,11 +41,26 @@ def test_points_are_thinned(problem: Problem, traces: Traces) -> None:
     assert 10 <= len(found.actions) <= 40
 
 
+def test_continuations_take_luck_away(problem: Problem, traces: Traces) -> None:
+    windows = evaluation_windows(traces, problem)
+
+    def own(continuations: int) -> NDArray[np.float64]:
+        policy = FixedAction(problem.action(0, 0, 0, "faas", 0))
+        return branch(policy, problem, traces, windows, WEIGHTS, 5, points=10**6, continuations=continuations).own
+
+    one, sixteen = own(1), own(16)
+    assert_allclose(own(16), sixteen, rtol=0)
+    second = 2.0 * own(2) - one  # the first continuation is the policy's own world, the second another one
+    assert (np.abs(second - one) > 1e-9).mean() > 0.5
+    assert sixteen.std() < 0.8 * one.std()
+    assert abs(sixteen.mean() - one.mean()) < 4.0 * one.std() / np.sqrt(len(one))
+
+
 def test_ties_go_to_the_most_frequent_kind(problem: Problem) -> None:
     device, edge, cloud = (problem.action(*cuts, 0, "faas", 0) for cuts in ((6, 6), (0, 6), (0, 0)))
     actions = np.stack([device, edge, cloud])
     rewards = ([-1.0, -1.0, -2.0], [-1.0, -2.0, -3.0], [-1.0, -2.0, -3.0], [-3.0, -1.0, -3.0], [-5.0, -5.0, -1.0])
-    found = BestActions(1, (actions,) * 5, tuple(np.array(r) for r in rewards), np.zeros(5), problem)
+    found = BestActions(1, 1, (actions,) * 5, tuple(np.array(r) for r in rewards), np.zeros(5), problem)
     assert found.shares() == {(6, 6, ""): 0.6, (0, 0, "faas"): 0.2, (0, 6, ""): 0.2}
     assert found.inclusive_shares() == {(6, 6, ""): 0.6, (0, 6, ""): 0.4, (0, 0, "faas"): 0.2}
     assert found.shares(tolerance=10.0) == {(0, 0, "faas"): 1.0}

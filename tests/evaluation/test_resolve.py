@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgecloud.agents import PPOPolicy, write_checkpoint
+from edgecloud.agents.pool import PoolNetwork
 from edgecloud.agents.ppo_policy import network_shapes
 from edgecloud.baselines import list_policies
 from edgecloud.envs import Problem, load_scenario
@@ -16,8 +17,9 @@ def checkpoint(problem: Problem, path: Path, seed: int, fingerprint: str = "") -
     """A network that was never trained."""
     size, nvec = problem.encoder.size, problem.nvec.tolist()
     rng = np.random.default_rng(seed)
-    shapes = network_shapes(size, (8,), sum(nvec))
-    arrays = {f"policy/{name}": rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    named = {f"policy/{name}": shape for name, shape in network_shapes(size, (8,), sum(nvec[:3])).items()}
+    named |= {f"pool/{name}": shape for name, shape in PoolNetwork.shapes(size, 4, nvec[3]).items()}
+    arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in named.items()}
     meta = {
         "kind": "ppo",
         "fingerprint": fingerprint or problem.fingerprint(),
@@ -28,6 +30,9 @@ def checkpoint(problem: Problem, path: Path, seed: int, fingerprint: str = "") -
         "nvec": nvec,
         "observation_size": size,
         "private": 0,
+        "pool_review": 10,
+        "pool_hidden": 4,
+        "pool_margin": 0.0,
         "seed": seed,
     }
     path.mkdir(parents=True)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,9 +7,14 @@ import pytest
 import torch
 
 from edgecloud.errors import InputError
+from edgecloud.profiles.accuracy import accuracy_over_int8
+from edgecloud.profiles.augmentation import augment
+from edgecloud.profiles.checkpoints import load_network
+from edgecloud.profiles.measured_profile import measure_run
 from edgecloud.profiles.network import EarlyExitCnn, NetworkShape
-from edgecloud.profiles.runs import accuracy_over_int8, measure_run, train_run
-from edgecloud.profiles.training import TrainSettings, augment, load_network, split_training, train_network
+from edgecloud.profiles.recipes import NETWORKS, network_shape, train_settings
+from edgecloud.profiles.runs import read_run, train_run
+from edgecloud.profiles.training import TrainSettings, split_training, train_network
 
 SHAPE = NetworkShape(
     widths=(8, 8), depths=(1, 1), pooled=(True, True), exits=(1, 2), branch_width=8, branches=1, classes=10
@@ -30,6 +36,13 @@ def run(coloured_images, tmp_path_factory) -> Path:
     torch.set_num_threads(1)
     train_run(folder, coloured_images, SETTINGS, SHAPE)
     return folder
+
+
+SDN_SHAPE = NetworkShape(
+    block="residual", widths=(8, 8, 16), depths=(1, 1, 1), pooled=(False, True, True), exits=(1, 2, 3), branches=0,
+    pooling="mixed",
+)  # fmt: skip
+SDN_SETTINGS = replace(SETTINGS, epochs=2, method="classifiers", head_epochs=2)
 
 
 class StoppedError(Exception):
@@ -73,6 +86,112 @@ def test_finished_run_is_not_trained_again(run, coloured_images):
     train_run(run, coloured_images, SETTINGS, SHAPE, on_epoch=epochs.append)
     assert not epochs
     assert (run / "checkpoint.pt").read_bytes() == before
+
+
+def test_classifiers_are_trained_on_a_frozen_backbone(coloured_images, tmp_path):
+    states = {}
+
+    def keep(report) -> None:
+        states[report.epoch] = load_network(tmp_path / "checkpoint.pt")[0].state_dict()
+
+    network = train_network(coloured_images, tmp_path / "checkpoint.pt", SDN_SETTINGS, SDN_SHAPE, on_epoch=keep)
+    assert sorted(states) == [1, 2, 3, 4]
+    inner = ("heads.0", "heads.1")
+    for name, value in network.state_dict().items():
+        moved = not torch.equal(value, states[2][name])
+        assert moved == name.startswith(inner), name
+        if name.startswith(inner):
+            assert torch.equal(states[1][name], states[2][name]), "heads rest while the backbone is trained"
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+def test_two_phases_resume_like_one_run(coloured_images, tmp_path, stop):
+    whole = train_network(coloured_images, tmp_path / "whole.pt", SDN_SETTINGS, SDN_SHAPE)
+
+    def interrupt(epoch: int, step: int, steps: int, loss: float) -> None:
+        if (epoch, step) == (stop, 2):
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train_network(coloured_images, tmp_path / "part.pt", SDN_SETTINGS, SDN_SHAPE, on_step=interrupt)
+    resumed = train_network(coloured_images, tmp_path / "part.pt", SDN_SETTINGS, SDN_SHAPE)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_bfloat16_learns_and_keeps_float32_weights(coloured_images, tmp_path):
+    settings = replace(SETTINGS, precision="bfloat16")
+    table = train_run(tmp_path, coloured_images, settings, SHAPE)
+    assert table.correct[:, -1].mean() > 0.5
+    network = read_run(tmp_path).network
+    assert {value.dtype for value in network.parameters()} == {torch.float32}
+    assert read_run(tmp_path).settings == settings
+
+
+def test_checkpoint_from_before_there_were_methods(run, coloured_images, tmp_path):
+    content = torch.load(run / "checkpoint.pt", weights_only=True)
+    for part, names in (
+        ("settings", ("method", "head_epochs", "head_rate", "precision")),
+        ("shape", ("block", "pooling", "channels", "mean", "deviation")),
+    ):
+        for name in names:
+            content[part].pop(name)
+    torch.save(content, tmp_path / "old.pt")
+    epochs = []
+    train_network(coloured_images, tmp_path / "old.pt", SETTINGS, SHAPE, on_epoch=epochs.append)
+    assert not epochs
+    assert load_network(tmp_path / "old.pt")[0].shape == SHAPE
+
+
+@pytest.mark.parametrize("network", list(NETWORKS))
+@pytest.mark.parametrize("method", ["joint", "classifiers"])
+@pytest.mark.parametrize("dataset", ["cifar10", "fashion-mnist"])
+def test_named_networks_run_on_their_images(network, method, dataset):
+    shape = network_shape(network, dataset, method)
+    settings = train_settings(shape, method, 1, 1, "float32", 0)
+    side = 32 if dataset == "cifar10" else 28
+    built = EarlyExitCnn(shape).eval()
+    with torch.no_grad():
+        logits = built(built.prepare(torch.zeros(2, shape.channels, side, side, dtype=torch.uint8)))
+    assert [tuple(head.shape) for head in logits] == [(2, 10)] * len(shape.exits)
+    assert len(settings.exit_weights) == len(shape.exits)
+
+
+@pytest.mark.parametrize(
+    ("names", "option"),
+    [(("chian", "cifar10", "joint"), "--network"), (("chain", "cifar", "joint"), "--dataset"),
+     (("chain", "cifar10", "sdn"), "--method")],
+)  # fmt: skip
+def test_unknown_names(names, option):
+    with pytest.raises(InputError) as caught:
+        network_shape(*names)
+    assert caught.value.source == option
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"block": "dense"}, "block"),
+        ({"depths": (1,)}, "depths"),
+        ({"mean": (0.5,)}, "mean"),
+        ({"exits": (1,)}, "exits"),
+    ],
+)
+def test_shapes_that_disagree(change, field):
+    with pytest.raises(InputError) as caught:
+        replace(SHAPE, **change)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize("change", [{"method": "both"}, {"precision": "half"}, {"head_epochs": 2}])
+def test_settings_that_disagree(change):
+    with pytest.raises(InputError):
+        replace(SETTINGS, **change)
+
+
+def test_too_few_exit_weights(coloured_images, tmp_path):
+    with pytest.raises(InputError, match="one per exit"):
+        train_network(coloured_images, tmp_path / "c.pt", replace(SETTINGS, exit_weights=(1.0,)), SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +292,11 @@ def test_int8_hardly_changes_the_answer(run, coloured_images):
     accuracy = accuracy_over_int8(network, coloured_images.test_images, coloured_images.test_labels)
     assert len(accuracy) == 2
     assert accuracy[1] == pytest.approx(accuracy[0], abs=0.05)
+
+
+def test_more_pixels_than_the_image(run, coloured_images):
+    with pytest.raises(InputError, match="at least 32"):
+        measure_run(run, coloured_images, "tiny", pixels=16)
 
 
 def test_unfinished_and_damaged_runs(run, coloured_images, tmp_path):

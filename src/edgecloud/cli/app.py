@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import prices, profiles, scenario, traces
+from . import platforms, prices, profiles, scenario, traces
 from .evaluate import evaluate
 from .profile import profile
 from .train import train
@@ -23,5 +23,6 @@ app.command()(evaluate)
 app.command()(profile)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(traces.app, name="traces")
+app.add_typer(platforms.app, name="platforms")
 app.add_typer(prices.app, name="prices")
 app.add_typer(profiles.app, name="profiles")

