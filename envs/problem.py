@@ -132,6 +132,7 @@ def compile_problem(scenario: Scenario | str | Path, profile: Profile | None = N
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     profile = profile or load_profile(scenario.profile)
+    profile.check_decidable()
     if len(profile.exits) > EXIT_SLOTS:
         raise InputError(profile.name, "exits", f"must be at most {EXIT_SLOTS} exits", len(profile.exits))
     prices = load_prices(scenario.prices)

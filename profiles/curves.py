@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .profile import NEVER, Profile
 
 __all__ = ["Curve", "cheapest_within", "threshold_curve"]
@@ -56,7 +57,14 @@ class Curve:
 
 
 def threshold_curve(profile: Profile, thresholds: Sequence[float] | FloatArray = GRID) -> Curve:
-    """Exit rates, accuracy and expected cost of a profile at some thresholds, and at `NEVER`."""
+    """Exit rates, accuracy and expected cost of a profile at some thresholds, and at `NEVER`.
+
+    Raises:
+        InputError: The profile has no table of samples: its accuracy is not known.
+    """
+    if not profile.has_exit_table:
+        remedy = "measure it, or state it with 'edgecloud profiles assume'"
+        raise InputError(profile.name, "table", "must be known: the accuracy was not measured", None, remedy)
     grid = np.array([*thresholds, NEVER])
     latency = [_expected_latency_s(profile, threshold) for threshold in grid]
     return Curve(

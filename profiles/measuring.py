@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from .network import EarlyExitCnn
 from .profile import Exit, Stage
 
-__all__ = ["Costs", "Timing", "measure_costs", "time_calls"]
+__all__ = ["Costs", "Timing", "count_flops", "measure_costs", "one_thread", "time_calls", "weight_bytes"]
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Operations of fused attention from the shapes of its inputs."""
+    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+
+
+ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+"""The processor's fused attention, which torch's own table of operators lacks."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +54,17 @@ class Costs:
         return sum(stage.latency_s for stage in self.stages) + self.exits[-1].latency_s
 
 
-def time_calls(calls: list[Callable[[], Any]], runs: int, warm_up: int = 3) -> list[Timing]:
+def time_calls(
+    calls: list[Callable[[], Any]],
+    runs: int,
+    warm_up: int = 3,
+    on_round: Callable[[int], None] = lambda done: None,
+) -> list[Timing]:
     """Time each call `runs` times by the processor time of this thread.
 
     The calls are interleaved, one round after another, so that slow drifts of the machine touch all of them alike.
     Processor time leaves out the moments when other processes hold the core; it equals wall time on an idle machine.
-    The calls must not use other threads.
+    The calls must not use other threads. `on_round` is told how many rounds, warm-up included, are done.
     """
     samples: list[list[float]] = [[] for _ in calls]
     for round_number in range(warm_up + runs):
@@ -59,6 +74,7 @@ def time_calls(calls: list[Callable[[], Any]], runs: int, warm_up: int = 3) -> l
             elapsed = (time.thread_time_ns() - started) * 1e-9
             if round_number >= warm_up:
                 samples[index].append(elapsed)
+        on_round(round_number + 1)
     return [_timing(values) for values in samples]
 
 
@@ -66,6 +82,17 @@ def _timing(values: list[float]) -> Timing:
     median = statistics.median(values)
     low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else (median,) * 3
     return Timing(median_s=median, spread=(high - low) / median if median > 0 else 0.0)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside, and as many as before afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
@@ -81,12 +108,8 @@ def measure_costs(network: EarlyExitCnn, pixels: int, runs: int = 31) -> Costs:
         Latencies are medians; operations count a multiply-add as two and cover convolutions and matrix products, as
         `torch.utils.flop_counter` does; `output_bytes` is one byte per element.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _measure(network, pixels, runs)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _measure(network: EarlyExitCnn, pixels: int, runs: int) -> Costs:
@@ -115,9 +138,9 @@ def _measure(network: EarlyExitCnn, pixels: int, runs: int) -> Costs:
         Exit(
             name="final" if number == count else f"exit{index + 1}",
             after_stage=number,
-            flops=_flops(module, tensor),
+            flops=count_flops(partial(module, tensor)),
             latency_s=timing.median_s,
-            weight_bytes=_weight_bytes(module),
+            weight_bytes=weight_bytes(module),
         )
         for index, (number, (module, tensor), timing) in enumerate(
             zip(after, parts[count:], timings[count:], strict=True)
@@ -130,24 +153,26 @@ def _stage(name: str, module: nn.Module, tensor: Tensor, timing: Timing) -> Stag
     output = module(tensor)
     return Stage(
         name=name,
-        flops=_flops(module, tensor),
+        flops=count_flops(partial(module, tensor)),
         output_bytes=output.numel(),
         output_fp32_bytes=4 * output.numel(),
         output_shape=tuple(output.shape[1:]),
-        weight_bytes=_weight_bytes(module),
+        weight_bytes=weight_bytes(module),
         memory_bytes=_memory_bytes(module, tensor),
         latency_s=timing.median_s,
         latency_spread=timing.spread,
     )
 
 
-def _flops(module: nn.Module, tensor: Tensor) -> float:
-    with FlopCounterMode(display=False) as counter:
-        module(tensor)
+def count_flops(call: Callable[[], Any]) -> float:
+    """Operations of one call, a multiply-add counted as two: convolutions, matrix products and attention."""
+    with FlopCounterMode(display=False, custom_mapping=ATTENTION_ON_CPU) as counter:
+        call()
     return float(counter.get_total_flops())
 
 
-def _weight_bytes(module: nn.Module) -> int:
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers."""
     tensors = [*module.parameters(), *module.buffers()]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .catalogue import load_catalogue
 from .curves import Curve
 from .profile import Profile
 
@@ -19,28 +20,102 @@ __all__ = ["THRESHOLDS", "draw_curve", "draw_profile", "save_plot"]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Thresholds that the command line tabulates, beside 'never'."""
 
+MOST_LABELS, LABEL_LENGTH = 30, 24
+TIERS = ("raspberry-pi-4-tflite", "edge-vcpu", "lambda-vcpu")
+"""Machines of the catalogue that the latency is also drawn for."""
+
 
 def draw_profile(profile: Profile) -> Figure:
-    """Six panels: bytes, operations, latency, leakage over the stages; exit rates and accuracy over the threshold."""
+    """Six panels: bytes, operations, latency, leakage over the stages; exit rates and accuracy over the threshold.
+
+    Where leakage or exits are not known: memory and weights over the stages, or latency and bytes over the sequence
+    length.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 7), layout="constrained")
     panels = figure.subplots(2, 3)
-    cuts = np.arange(profile.n_stages + 1)
     stages = [stage.name for stage in profile.stages]
-    _bars(panels[0, 0], ["input", *stages[:-1], "result"], profile.cut_bytes / 1e3, "kB across the cut after …")
+    _draw_bytes(panels[0, 0], profile, ["input", *stages[:-1], "result"])
     _bars(panels[0, 1], stages, profile.stage_flops / 1e6, "MFLOP per stage")
-    _bars(panels[0, 2], stages, profile.stage_latency_s * 1e3, "ms per stage, reference machine")
-    panels[1, 0].plot(cuts, profile.leakage, marker="o")
-    panels[1, 0].set(xlabel="cut", ylabel="leakage", ylim=(0, 1.05), xticks=cuts)
-    _draw_thresholds(profile, panels[1, 1], panels[1, 2])
+    _draw_latency(panels[0, 2], profile, stages)
+    if profile.leakage_known:
+        cuts = np.arange(profile.n_stages + 1)
+        panels[1, 0].plot(cuts, profile.leakage, marker="o")
+        panels[1, 0].set(xlabel="cut", ylabel="leakage", ylim=(0, 1.05), xticks=cuts)
+    else:
+        _bars(panels[1, 0], stages, np.array([stage.memory_bytes for stage in profile.stages]) / 1e6, "MB of memory")
+    if profile.has_exit_table:
+        _draw_thresholds(profile, panels[1, 1], panels[1, 2])
+    elif profile.sequence:
+        _draw_sequence(profile, panels[1, 1], panels[1, 2])
+    else:
+        weights = np.array([stage.weight_bytes for stage in profile.stages])
+        _bars(panels[1, 1], stages, weights / 1e6, "MB of weights per stage")
+        panels[1, 2].axis("off")
     figure.suptitle(f"{profile.name}: {profile.description}", fontsize=10)
     return figure
 
 
 def _bars(axes: Axes, labels: list[str], values: np.ndarray, title: str) -> None:
-    axes.bar(labels, values)
+    axes.bar(np.arange(len(labels)), values)
     axes.set_title(title, fontsize=10)
+    _label(axes, labels)
+
+
+def _label(axes: Axes, labels: list[str]) -> None:
+    """Name the stages on the x axis: upright where there are many, and then every second or third only."""
+    step = -(-len(labels) // MOST_LABELS)
+    crowded = max(len(label) for label in labels) * len(labels) > 45
+    short = [label if len(label) <= LABEL_LENGTH else "…" + label[1 - LABEL_LENGTH :] for label in labels]
+    size = 5.5 if len(labels) > 12 else 8
+    axes.set_xticks(np.arange(len(labels))[::step], short[::step])
+    axes.tick_params(axis="x", labelrotation=90 if crowded else 0, labelsize=size if crowded else 10)
+
+
+def _draw_bytes(axes: Axes, profile: Profile, labels: list[str]) -> None:
+    """Bytes across each cut as sent; where they were measured, in the other encodings too."""
+    _bars(axes, labels, profile.cut_bytes / 1e3, "kB across the cut after …")
+    sizes = profile.cut_sizes()[:-1]
+    for name, mark in (("fp16", "_"), ("int8_zstd", ".")):
+        values = [getattr(entry, name) for entry in sizes]
+        if values and None not in values:
+            axes.plot(
+                np.arange(len(values)), np.array(values) / 1e3, mark, color="black", label=name.replace("_", " + ")
+            )
+    if sizes:
+        axes.legend(fontsize=7)
+
+
+def _draw_latency(axes: Axes, profile: Profile, stages: list[str]) -> None:
+    """Milliseconds of each stage: measured on the reference machine, scaled to some tiers of the catalogue."""
+    _bars(axes, stages, profile.stage_latency_s * 1e3, "ms per stage: reference machine (bars) and tiers")
+    catalogue = load_catalogue()
+    for name in TIERS:
+        speed = catalogue.compute(name).effective_flops
+        scaled = profile.stage_latency_s * 1e3 * profile.reference.effective_flops / speed
+        axes.plot(np.arange(len(stages)), scaled, marker=".", linewidth=0.8, label=name)
+    axes.set_yscale("log")
+    axes.legend(fontsize=6)
+
+
+def _draw_sequence(profile: Profile, latency_axes: Axes, bytes_axes: Axes) -> None:
+    """Latency of the whole model, and bytes at the cut in the middle, over the sequence length."""
+    middle = profile.n_stages // 2
+    for phase in ("prefill", "decode"):
+        points = [point for point in profile.sequence if point.phase == phase]
+        if not points:
+            continue
+        lengths = [point.length for point in points]
+        latency_axes.plot(lengths, [p.whole_latency_s * 1e3 for p in points], marker="o", label=phase)
+        bytes_axes.plot(lengths, [p.cut_sizes[middle].int8 / 1e3 for p in points], marker="o", label=phase)
+    cache = [(p.length, sum(p.stage_cache_bytes) / 1e3) for p in profile.sequence if p.phase == "prefill"]
+    if any(size for _, size in cache):
+        bytes_axes.plot(*zip(*cache, strict=True), marker="x", label="cache (stays)")
+    latency_axes.set(xlabel="tokens", ylabel="ms, whole model", yscale="log")
+    bytes_axes.set(xlabel="tokens", ylabel=f"kB across cut {middle}", yscale="log")
+    latency_axes.legend(fontsize=8)
+    bytes_axes.legend(fontsize=8)
 
 
 def _draw_thresholds(profile: Profile, rates_axes: Axes, accuracy_axes: Axes) -> None:

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..errors import InputError
+from .layer_table import CutSizes, LayerTable, SequencePoint
 from .validation import check_profile
 
 __all__ = ["NEVER", "Exit", "Profile", "Protection", "Reference", "Stage"]
@@ -51,6 +53,12 @@ class Stage(_Part):
     """Bytes of the output in float32."""
     output_shape: tuple[int, ...] | None = None
     """Shape of the output without the batch dimension."""
+    parameters: Count | None = None
+    """Number of parameters; one that several stages use is counted in each."""
+    sizes: CutSizes | None = None
+    """Bytes of everything that crosses the cut after the stage, in each encoding."""
+    end: Count | None = None
+    """Position in the layer table's graph at which the stage ends."""
 
 
 class Exit(_Part):
@@ -79,6 +87,10 @@ class Reference(_Part):
     """Measured runs behind each median."""
     whole_latency_s: Amount | None = None
     """Median seconds of the unsplit network with its final classifier: compare with the sum over the stages."""
+    energy_j: Amount | None = None
+    """Joules of one inference of the unsplit network; None without a meter."""
+    energy_meter: str | None = None
+    """What measured the energy."""
 
 
 class Protection(_Part):
@@ -106,11 +118,16 @@ class Profile:
         result_bytes: Answer of the final classifier as sent.
         exits: The E heads, in order; the last one has `after_stage == M`.
         confidence: float32 (n, E), the calibrated probability of the predicted class, of each test sample at each exit.
+            A network without early exits whose accuracy is not known has no rows: n = 0.
         correct: bool (n, E), whether that prediction is right.
         leakage: float64 (M + 1,), what the tensor at each cut reveals about the input: 1 = the raw input, 0 = nothing.
+            NaN at the cuts where it was not measured.
         leakage_measure: What the leakage is, in words.
         reference: Where the latencies come from.
         provenance: How the profile was made: command, versions, date, seed, notes. JSON values.
+        input_sizes: Bytes of the raw input in each encoding, where they were measured.
+        layers: The layer graph that the stages group, with all its legal cuts; None if it was not recorded.
+        sequence: For transformers, the costs at other sequence lengths and of decoding; see `at_length`.
         protections: Defences at the cut, where they were attacked; optional.
 
     Raises:
@@ -129,6 +146,9 @@ class Profile:
     reference: Reference
     leakage_measure: str = "unspecified"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    input_sizes: CutSizes | None = None
+    layers: LayerTable | None = None
+    sequence: tuple[SequencePoint, ...] = ()
     protections: tuple[Protection, ...] = ()
 
     def __post_init__(self) -> None:
@@ -153,9 +173,10 @@ class Profile:
     def equals(self, other: Profile) -> bool:
         """Whether two profiles have the same content."""
         mine, theirs = self.__getstate__(), other.__getstate__()
-        arrays = ("confidence", "correct", "leakage")
+        arrays = ("confidence", "correct")
         same_arrays = all(np.array_equal(mine.pop(name), theirs.pop(name)) for name in arrays)
-        return same_arrays and bool(mine == theirs)
+        same_leakage = np.array_equal(mine.pop("leakage"), theirs.pop("leakage"), equal_nan=True)
+        return same_arrays and same_leakage and bool(mine == theirs)
 
     def fingerprint(self) -> str:
         """A short digest of every number that a decision depends on (not of names, words and provenance)."""
@@ -181,6 +202,29 @@ class Profile:
     def n_samples(self) -> int:
         """The number of test samples in the table."""
         return int(self.confidence.shape[0])
+
+    @property
+    def has_exit_table(self) -> bool:
+        """Whether the accuracy is known: there is at least one test sample."""
+        return self.n_samples > 0
+
+    @property
+    def leakage_known(self) -> bool:
+        """Whether the leakage of every cut is known."""
+        return not bool(np.isnan(self.leakage).any())
+
+    def check_decidable(self) -> None:
+        """Check that accuracy and leakage are known, without which no decision can be judged.
+
+        Raises:
+            InputError: One of them is not.
+        """
+        remedy = "measure it, or state it with 'edgecloud profiles assume'"
+        if not self.has_exit_table:
+            raise InputError(self.name, "table", "must be known: the accuracy was not measured", None, remedy)
+        if not self.leakage_known:
+            cut = int(np.flatnonzero(np.isnan(self.leakage))[0])
+            raise InputError(self.name, f"leakage[{cut}]", "must be known: it was not measured", None, remedy)
 
     @cached_property
     def stage_flops(self) -> FloatArray:
@@ -213,6 +257,12 @@ class Profile:
         inner = [stage.output_bytes for stage in self.stages[:-1]]
         return _constant([self.input_bytes, *inner, self.result_bytes], np.int64)
 
+    def cut_sizes(self) -> tuple[CutSizes, ...]:
+        """What crosses each cut 0..M in each encoding, M + 1 entries; empty where it was not measured."""
+        sizes = (self.input_sizes, *(stage.sizes for stage in self.stages))
+        known = tuple(entry for entry in sizes if entry is not None)
+        return known if len(known) == len(sizes) else ()
+
     @property
     def total_flops(self) -> float:
         """Operations of the whole network with its final classifier and no other head."""
@@ -232,22 +282,31 @@ class Profile:
         Returns:
             Index into `exits`, shape (n,).
         """
-        reached = self.confidence >= threshold
+        reached: NDArray[np.bool_] = self.confidence >= threshold
         reached[:, -1] = True
         index: IntArray = np.argmax(reached, axis=1).astype(np.int64)
         return index
 
     def exit_rates(self, threshold: float) -> FloatArray:
-        """The fraction of the samples that leaves at each exit, shape (E,); sums to one."""
+        """The fraction of the samples that leaves at each exit, shape (E,); sums to one.
+
+        Without a table there is one exit only, and everything leaves there.
+        """
+        if not self.has_exit_table:
+            return np.ones(1)
         counts = np.bincount(self.exit_index(threshold), minlength=self.n_exits)
         return counts / self.n_samples
 
     def accuracy(self, threshold: float) -> float:
-        """The fraction of the samples that is classified correctly at the exit that it takes."""
+        """The fraction of the samples that is classified correctly at the exit that it takes; NaN if it is unknown."""
+        if not self.has_exit_table:
+            return float("nan")
         return float(self.correct[np.arange(self.n_samples), self.exit_index(threshold)].mean())
 
     def exit_accuracy(self) -> FloatArray:
-        """The accuracy of each head over all samples, shape (E,)."""
+        """The accuracy of each head over all samples, shape (E,); NaN if it is unknown."""
+        if not self.has_exit_table:
+            return np.full(self.n_exits, np.nan)
         accuracy: FloatArray = self.correct.mean(axis=0, dtype=np.float64)
         return accuracy
 

@@ -48,7 +48,7 @@ def network_of(profile: Profile) -> ProfiledNetwork:
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
     network = EarlyExitCnn(NetworkShape(**values)).eval()
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the trained one
-    tensor = torch.rand(1, 3, pixels, pixels)
+    tensor = torch.rand(1, network.shape.channels, pixels, pixels)
     stages, heads = [], []
     with torch.no_grad():
         for number, stage in enumerate(network.stages, start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -37,9 +38,11 @@ def check_profile(profile: Profile) -> None:
     _check_table(profile, source)
     if profile.leakage.ndim != 1:
         raise InputError(source, "leakage", "must be one list, one entry per cut", profile.leakage.shape)
-    _check_leakage(profile.leakage.tolist(), profile.n_stages + 1, source, "leakage")
+    _check_leakage(profile.leakage.tolist(), source, "leakage", profile.n_stages + 1, gaps=True)
     _check_protections(profile, source)
     _check_speed(profile, source)
+    _check_layers(profile, source)
+    _check_sequence(profile, source)
 
 
 def _check_stages(profile: Profile, source: str) -> None:
@@ -65,8 +68,11 @@ def _check_exits(profile: Profile, source: str) -> None:
 
 def _check_table(profile: Profile, source: str) -> None:
     confidence, correct = profile.confidence, profile.correct
-    if confidence.ndim != 2 or confidence.shape[0] < 1 or confidence.shape[1] != profile.n_exits:
+    if confidence.ndim != 2 or confidence.shape[1] != profile.n_exits:
         rule = f"must have shape (samples, {profile.n_exits}), one column per exit"
+        raise InputError(source, "confidence", rule, confidence.shape)
+    if confidence.shape[0] < 1 and profile.n_exits > 1:
+        rule = f"must have shape (samples, {profile.n_exits}): how often early exits fire must be known"
         raise InputError(source, "confidence", rule, confidence.shape)
     if correct.shape != confidence.shape:
         raise InputError(source, "correct", f"must have the shape of confidence, {confidence.shape}", correct.shape)
@@ -76,11 +82,13 @@ def _check_table(profile: Profile, source: str) -> None:
         raise InputError(source, f"confidence[{row},{column}]", "must lie in [0, 1]", float(confidence[row, column]))
 
 
-def _check_leakage(leakage: Sequence[float], cuts: int, source: str, field: str) -> None:
+def _check_leakage(leakage: Sequence[float], source: str, field: str, cuts: int, gaps: bool = False) -> None:
+    """One value per cut in [0, 1]; with `gaps`, NaN is allowed at the inner cuts."""
     if len(leakage) != cuts:
         raise InputError(source, field, f"must have {cuts} entries, one per cut", (len(leakage),))
     for cut, value in enumerate(leakage):
-        if not 0 <= value <= 1:
+        unknown = gaps and math.isnan(value) and 0 < cut < cuts - 1
+        if not unknown and not 0 <= value <= 1:
             raise InputError(source, f"{field}[{cut}]", "must lie in [0, 1]", value)
     if leakage[0] != 1:
         raise InputError(source, f"{field}[0]", "must be 1, the raw input", leakage[0])
@@ -95,7 +103,7 @@ def _check_protections(profile: Profile, source: str) -> None:
         field = f"leakage.protections[{index}]"
         if item.name in names[:index]:
             raise InputError(source, f"{field}.name", "must differ from the other protections' names", item.name)
-        _check_leakage(item.leakage, cuts, source, f"{field}.leakage")
+        _check_leakage(item.leakage, source, f"{field}.leakage", cuts)
         if len(item.accuracy) != cuts:
             raise InputError(source, f"{field}.accuracy", f"must have {cuts} entries, one per cut", len(item.accuracy))
         for cut, value in enumerate(item.accuracy):
@@ -111,3 +119,37 @@ def _check_speed(profile: Profile, source: str) -> None:
     if abs(stated - expected) > SPEED_TOLERANCE * expected:
         rule = f"must be total operations over total latency, {expected:.6g}"
         raise InputError(source, "reference.effective_flops", rule, stated)
+
+
+def _check_layers(profile: Profile, source: str) -> None:
+    if profile.layers is None:
+        return
+    known = set(profile.layers.inputs)
+    for index, layer in enumerate(profile.layers.layers):
+        if layer.stage >= profile.n_stages:
+            raise InputError(source, f"layers[{index}].stage", f"must be below {profile.n_stages}", layer.stage)
+        for name in layer.inputs:
+            if name not in known:
+                raise InputError(source, f"layers[{index}].inputs", "must name layers that come before it", name)
+        known.add(layer.name)
+    positions = {cut.position for cut in profile.layers.cuts}
+    for index, stage in enumerate(profile.stages):
+        if stage.end is not None and stage.end not in positions:
+            raise InputError(source, f"stages[{index}].end", "must be the position of a legal cut", stage.end)
+
+
+def _check_sequence(profile: Profile, source: str) -> None:
+    seen = set()
+    for index, point in enumerate(profile.sequence):
+        field = f"sequence[{index}]"
+        if (point.phase, point.length) in seen:
+            raise InputError(source, field, "must differ from the others", f"{point.phase} {point.length}")
+        seen.add((point.phase, point.length))
+        for name in ("latency_s", "latency_spread", "flops", "memory_bytes", "cache_bytes"):
+            values = getattr(point, f"stage_{name}")
+            if len(values) != profile.n_stages:
+                rule = f"must have {profile.n_stages} values, one per stage"
+                raise InputError(source, f"{field}.stage_{name}", rule, len(values))
+        if len(point.cut_sizes) != profile.n_stages + 1:
+            rule = f"must have {profile.n_stages + 1} values, one per cut"
+            raise InputError(source, f"{field}.cut_sizes", rule, len(point.cut_sizes))

@@ -15,6 +15,7 @@ PACKAGES = [
     "edgecloud.evaluation",
     "edgecloud.pricing",
     "edgecloud.profiles",
+    "edgecloud.profiles.profiler",
     "edgecloud.traces",
 ]
 

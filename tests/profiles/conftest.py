@@ -6,6 +6,7 @@ import pytest
 
 from edgecloud.profiles import Exit, Profile, Reference, Stage
 from edgecloud.profiles.images import ImageSet
+from edgecloud.profiles.layer_table import CutSizes, Layer, LayerCut, LayerTable, SequencePoint
 
 
 def small_parts(**changes: Any) -> dict[str, Any]:
@@ -55,3 +56,54 @@ def coloured_images() -> ImageSet:
         return images, labels.astype(np.int64)
 
     return ImageSet(*part(384), *part(96), name="coloured noise")
+
+
+@pytest.fixture
+def unjudged() -> Profile:
+    """A measured network whose accuracy and leakage nobody knows, with sizes, layers and sequence lengths."""
+    return Profile(**small_parts(**unjudged_parts()))
+
+
+def unjudged_parts() -> dict[str, Any]:
+    """What a profile without exit table and leakage has in the place of them."""
+    sizes = [CutSizes(fp32=4 * b, fp16=2 * b, int8=b, int8_zstd=b - 1) for b in (30, 50, 20, 4)]
+    stages = tuple(
+        stage.model_copy(update={"sizes": size, "end": end, "parameters": 2})
+        for stage, size, end in zip(small_parts()["stages"], sizes[1:], (1, 2, 4), strict=True)
+    )
+    layers = tuple(
+        Layer(name=name, operator="aten.linear.default", inputs=(before,), shape=(1, 3), dtype="float32", stage=stage)
+        for name, before, stage in (("a", "x", 0), ("b", "a", 1), ("c", "b", 2), ("d", "c", 2))
+    )
+    cuts = tuple(
+        LayerCut(position=position, tensors=(name,), sizes=sizes[min(position, 3)])
+        for position, name in enumerate(("x", "a", "b", "c", "d"))
+    )
+    points = tuple(
+        SequencePoint(
+            phase=phase,
+            length=n,
+            stage_latency_s=(0.001 * n, 0.002 * n, 0.003 * n),
+            stage_latency_spread=(0.1, 0.1, 0.1),
+            stage_flops=(5.0 * n, 10.0 * n + 2.0 * n * n, 7.0 * n),
+            stage_memory_bytes=(10 * n, 20 * n, 30 * n),
+            cut_sizes=tuple(CutSizes(fp32=4 * n * b, fp16=2 * n * b, int8=n * b) for b in (8, 32, 32, 1)),
+            stage_cache_bytes=(0, 64 * n, 64 * n),
+            whole_latency_s=0.006 * n,
+        )
+        for phase in ("prefill", "decode")
+        for n in (8, 16, 32, 64)
+    )
+    flops = sum(stage.flops for stage in stages)
+    return {
+        "stages": stages,
+        "exits": (Exit(name="final", after_stage=3, flops=0.0, latency_s=0.0),),
+        "confidence": np.zeros((0, 1)),
+        "correct": np.zeros((0, 1)),
+        "leakage": np.array([1.0, np.nan, np.nan, 0.0]),
+        "leakage_measure": "not measured",
+        "reference": Reference(machine="test machine", effective_flops=flops / 0.003, energy_j=1.5, energy_meter="m"),
+        "input_sizes": sizes[0],
+        "layers": LayerTable(inputs=("x",), layers=layers, cuts=cuts),
+        "sequence": points,
+    }

@@ -4,6 +4,7 @@ import io
 import numpy as np
 import pytest
 
+from edgecloud.errors import InputError
 from edgecloud.profiles import NEVER, list_profiles, load_profile
 from edgecloud.profiles.curves import cheapest_within, threshold_curve
 
@@ -27,7 +28,10 @@ def test_csv_reads_back(make_profile):
     assert float(rows[3]["mean_flops"]) == pytest.approx(curve.flops[3], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", list_profiles())
+WITH_EXITS = [name for name in list_profiles() if load_profile(name).has_exit_table]
+
+
+@pytest.mark.parametrize("name", WITH_EXITS)
 def test_ends_of_the_curve(name):
     profile = load_profile(name)
     curve = threshold_curve(profile)
@@ -35,6 +39,12 @@ def test_ends_of_the_curve(name):
     assert curve.latency_s[-1] == pytest.approx(profile.total_latency_s)
     assert curve.exit_rates.sum(axis=1) == pytest.approx(1)
     assert np.all(np.diff(curve.exit_rates[:-1, 0]) <= 0)
+
+
+def test_unknown_accuracy(unjudged):
+    with pytest.raises(InputError) as caught:
+        threshold_curve(unjudged)
+    assert caught.value.field == "table"
 
 
 def test_cheapest_within(make_profile):

@@ -71,9 +71,9 @@ def test_not_json(saved):
 
 
 def test_newer_version(saved):
-    edit(saved, lambda content: content.update(version=2))
+    edit(saved, lambda content: content.update(version=3))
     error = fails(saved)
-    assert (error.field, error.value) == ("version", 2)
+    assert (error.field, error.value) == ("version", 3)
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,8 @@ def test_pickle_and_deepcopy(make_profile):
         ({"leakage": [0.9, 0.8, 0.5, 0]}, "leakage[0]", "must be 1"),
         ({"leakage": [1, 0.8, 0.5, 0.1]}, "leakage[3]", "must be 0"),
         ({"leakage": [1, 1.2, 0.5, 0]}, "leakage[1]", "[0, 1]"),
-        ({"leakage": [1, np.nan, 0.5, 0]}, "leakage[1]", "[0, 1]"),
+        ({"leakage": [np.nan, 0.8, 0.5, 0]}, "leakage[0]", "[0, 1]"),
+        ({"leakage": [1, 0.8, 0.5, np.nan]}, "leakage[3]", "[0, 1]"),
         ({"reference": Reference(machine="m", effective_flops=1.0)}, "reference.effective_flops", "155000"),
     ],
 )

@@ -1,6 +1,7 @@
 """Defences in the profile format: optional, and checked like the leakage itself."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,9 +26,23 @@ def test_a_profile_without_them_is_written_as_before(name, tmp_path):
 
     profile = load_profile(name)
     assert profile.protections == ()
-    written = json.loads(save_profile(profile, tmp_path).read_text())
-    shipped = json.loads((SHIPPED / f"{name}.json").read_text())
-    assert written == shipped
+    written = save_profile(profile, tmp_path)
+    for side in (f"{name}.json", f"{name}.npz"):
+        assert written.with_name(side).read_bytes() == (SHIPPED / side).read_bytes()
+
+
+def test_version_1_unless_something_else_is_new(make_profile, tmp_path):
+    path = save_profile(make_profile(protections=(Protection(**NOISE),)), tmp_path)
+    assert json.loads(path.read_text())["version"] == 1
+
+
+def test_beside_unknown_leakage(unjudged, tmp_path):
+    profile = replace(unjudged, protections=(Protection(**NOISE),))
+    path = save_profile(profile, tmp_path)
+    content = json.loads(path.read_text())
+    assert content["version"] == 2
+    assert content["leakage"]["values"] == [1.0, None, None, 0.0]
+    assert load_profile(path).equals(profile)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +51,7 @@ def test_a_profile_without_them_is_written_as_before(name, tmp_path):
         ({"leakage": (1, 0.6, 0)}, "leakage.protections[0].leakage"),
         ({"leakage": (0.9, 0.6, 0.3, 0)}, "leakage.protections[0].leakage[0]"),
         ({"leakage": (1, 1.6, 0.3, 0)}, "leakage.protections[0].leakage[1]"),
+        ({"leakage": (1, float("nan"), 0.3, 0)}, "leakage.protections[0].leakage[1]"),
         ({"accuracy": (0.9,)}, "leakage.protections[0].accuracy"),
         ({"accuracy": (0.9, 0.8, float("nan"), 0.9)}, "leakage.protections[0].accuracy[2]"),
     ],

@@ -1,3 +1,5 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from edgecloud.errors import InputError
 from edgecloud.profiles import load_profile
 from edgecloud.profiles.layers import Layer, group_stages
+from edgecloud.profiles.recipes import network_shape
 from edgecloud.profiles.stage_check import measure_here, network_of
 from edgecloud.profiles.tracing import trace_layers
 
@@ -97,6 +100,13 @@ def test_the_profiled_network_is_rebuilt() -> None:
     small = load_profile("cifar10-ee-32")
     costs = measure_here(network_of(small), runs=7)
     assert [stage.flops for stage in costs.stages] == small.stage_flops.tolist()
+
+
+def test_a_network_of_grey_images(make_profile) -> None:  # type: ignore[no-untyped-def]
+    shape = asdict(network_shape("small", "fashion-mnist", "joint"))
+    found = network_of(make_profile(provenance={"training": {"shape": shape}, "cost_pixels": 28}))
+    costs = measure_here(found, runs=7)
+    assert [stage.flops for stage in costs.stages] == [sum(layer.flops for layer in stage) for stage in found.stages]
 
 
 def test_a_profile_without_a_network(make_profile) -> None:  # type: ignore[no-untyped-def]

@@ -6,6 +6,7 @@ import typer
 
 from . import platforms, prices, profiles, scenario, traces
 from .evaluate import evaluate
+from .profile import profile
 from .train import train
 
 __all__ = ["app"]
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(profile)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(traces.app, name="traces")
 app.add_typer(platforms.app, name="platforms")

@@ -11,10 +11,9 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..files import write_atomically
+from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ..profiles.attack_results import AttackResult, Attacks
 
 __all__ = ["attack", "curves"]
@@ -79,7 +78,7 @@ def attack(
     other_name = next(name for name in DATASETS if name != dataset)
     other = load_images(other_name, other_data) if "other-set" in plan.attackers else None
     console = Console()
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("attacking", total=None)
 
         def on_step(text: str, done: int, total: int) -> None:
@@ -98,13 +97,6 @@ def attack(
         report.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(report, attack_report(run).encode())
         typer.echo(f"wrote {report}")
-
-
-def _progress(console: Console) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, refresh_per_second=2)
 
 
 def _table(attacks: Attacks, stages: int) -> Table:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
-from ..profiles import NEVER, Profile, list_profiles, load_profile, save_profile
+from ..profiles import NEVER, Profile, Stage, list_profiles, load_profile, save_profile
+from ..profiles.pruning import can_win_in_any
 from .profile_attack import attack, curves
+from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from ..profiles.calibration import ExitTable
     from ..profiles.images import ImageSet
     from ..profiles.measuring import Costs
     from ..profiles.training import EpochReport
 
-__all__ = ["app"]
+__all__ = ["app", "sequence_table", "stage_table"]
 
 app = typer.Typer(help="Model profiles: what stages cost, when exits fire, what cuts leak.", no_args_is_help=True)
 app.command()(attack)
@@ -50,13 +53,19 @@ def list_command() -> None:
             name,
             str(profile.n_stages),
             str(profile.n_exits),
-            f"{profile.accuracy(NEVER):.4f}",
+            _known(profile.accuracy(NEVER), ".4f"),
             f"{profile.total_flops / 1e6:,.1f}",
             f"{profile.input_bytes:,}",
             f"{profile.total_latency_s * 1e3:.2f}",
         )
     console.print(table)
-    console.print("show NAME prints one of them in full; train and measure make one of your own", highlight=False)
+    text = "show NAME prints one of them in full; train and measure, or 'edgecloud profile', make one of your own"
+    console.print(text, highlight=False)
+
+
+def _known(value: float, form: str) -> str:
+    """A number, or a question mark where it was not measured."""
+    return "?" if math.isnan(value) else format(value, form)
 
 
 @app.command()
@@ -71,8 +80,13 @@ def show(profile: ProfileName) -> None:
         f"{reference.effective_flops / 1e9:.1f} GFLOP/s",
         highlight=False,
     )
-    for table in (_stage_table(loaded), _exit_table(loaded), _threshold_table(loaded)):
+    tables = [stage_table(loaded)]
+    tables += [_exit_table(loaded), _threshold_table(loaded)] if loaded.has_exit_table else []
+    tables += [sequence_table(loaded)] if loaded.sequence else []
+    for table in tables:
         console.print(table)
+    if not loaded.has_exit_table:
+        console.print("no early exits; the accuracy was not measured", highlight=False)
     if loaded.protections:
         console.print(_protection_table(loaded))
     console.print(f"leakage: {loaded.leakage_measure}", highlight=False)
@@ -80,23 +94,52 @@ def show(profile: ProfileName) -> None:
         console.print(f"note: {note}", highlight=False)
 
 
-def _stage_table(profile: Profile) -> Table:
-    table = Table(
-        "cut", "stage before it", "bytes sent", "MFLOP", "latency ms", "spread", "memory kB", "weights kB", "leakage"
-    )
-    table.title = "cuts and stages"
-    table.add_row("0", "(raw input)", f"{profile.input_bytes:,}", "", "", "", "", "", "1.000")
-    for number, stage in enumerate(profile.stages, start=1):
+def stage_table(profile: Profile) -> Table:
+    """The stages of a profile and what crosses the cuts between them."""
+    sizes = profile.cut_sizes()
+    table = Table("cut", "stage before it", "bytes sent", title="cuts and stages")
+    if sizes:
+        table.add_column("int8 + zstd")
+        table.add_column("can win")
+    for column in ("MFLOP", "latency ms", "spread", "memory kB", "weights kB", "leakage"):
+        table.add_column(column)
+    winners = can_win_in_any(sizes, profile.result_bytes) if sizes else np.zeros(0)
+    for cut in range(profile.n_stages + 1):
+        stage = profile.stages[cut - 1] if cut else None
+        row = [str(cut), stage.name if stage else "(raw input)", f"{profile.cut_bytes[cut]:,}"]
+        if sizes:
+            packed = sizes[cut].int8_zstd
+            row += ["" if packed is None else f"{packed:,}", "yes" if winners[cut] else "no"]
+        row += [] if stage is None else _cost_cells(stage)
+        row += [""] * (len(table.columns) - 1 - len(row))
+        table.add_row(*row, _known(float(profile.leakage[cut]), ".3f"))
+    return table
+
+
+def _cost_cells(stage: Stage) -> list[str]:
+    return [
+        f"{stage.flops / 1e6:.2f}",
+        f"{stage.latency_s * 1e3:.3f}",
+        f"{stage.latency_spread:.0%}",
+        f"{stage.memory_bytes / 1e3:,.0f}",
+        f"{stage.weight_bytes / 1e3:,.0f}",
+    ]
+
+
+def sequence_table(profile: Profile) -> Table:
+    """Costs over sequence lengths: whole model, bytes at the inner cuts, cache."""
+    table = Table("phase", "tokens", "GFLOP", "latency ms", "sum / whole", "bytes at an inner cut", "cache kB")
+    table.title = "over the sequence length (prefill: read so many tokens; decode: one token, so many in the cache)"
+    for point in profile.sequence:
+        inner = [sizes.int8 for sizes in point.cut_sizes[1:-1]] or [point.cut_sizes[0].int8]
         table.add_row(
-            str(number),
-            stage.name,
-            f"{profile.cut_bytes[number]:,}",
-            f"{stage.flops / 1e6:.2f}",
-            f"{stage.latency_s * 1e3:.3f}",
-            f"{stage.latency_spread:.0%}",
-            f"{stage.memory_bytes / 1e3:,.0f}",
-            f"{stage.weight_bytes / 1e3:,.0f}",
-            f"{profile.leakage[number]:.3f}",
+            point.phase,
+            str(point.length),
+            f"{sum(point.stage_flops) / 1e9:.3f}",
+            f"{point.whole_latency_s * 1e3:.2f}",
+            f"{sum(point.stage_latency_s) / point.whole_latency_s:.3f}",
+            f"{min(inner):,} to {max(inner):,}" if min(inner) < max(inner) else f"{inner[0]:,}",
+            f"{sum(point.stage_cache_bytes) / 1e3:,.0f}",
         )
     return table
 
@@ -136,8 +179,8 @@ def _protection_table(profile: Profile) -> Table:
     """Leakage and accuracy with a defence at a cut, for the cuts that send an activation."""
     cuts = range(1, profile.n_stages)
     table = Table("defence at the cut", *(f"cut {cut}" for cut in cuts), title="leakage / accuracy behind defences")
-    final = profile.accuracy(NEVER)
-    table.add_row("none", *(f"{profile.leakage[cut]:.3f} / {final:.4f}" for cut in cuts))
+    final = _known(profile.accuracy(NEVER), ".4f")
+    table.add_row("none", *(f"{_known(float(profile.leakage[cut]), '.3f')} / {final}" for cut in cuts))
     for item in profile.protections:
         table.add_row(item.name, *(f"{item.leakage[cut]:.3f} / {item.accuracy[cut]:.4f}" for cut in cuts))
     return table
@@ -155,6 +198,29 @@ def plot(
         raise InputError("--out", "", "must end in .png, .svg or .pdf", str(out))
     save_plot(draw_profile(load_profile(profile)), out)
     typer.echo(f"wrote {out}")
+
+
+@app.command("assume")
+def assume_command(
+    profile: ProfileName,
+    out: Annotated[Path, typer.Option(help="Folder that receives the profile's files.")],
+    accuracy: Annotated[float, typer.Option(help="Accuracy of the final classifier, a fraction.")],
+    leakage: Annotated[
+        str, typer.Option(help="Leakage of each cut between stages, with commas; without it 1, the worst case.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of the new profile; default: NAME-assumed.")] = "",
+    source: Annotated[str, typer.Option(help="Where the values come from.")] = "",
+) -> None:
+    """State what was not measured (accuracy, leakage), so that a scenario can use the profile. The file says so."""
+    from ..profiles.assumed import assume
+
+    loaded = load_profile(profile)
+    try:
+        values = [float(part) for part in leakage.split(",")] if leakage else None
+    except ValueError as error:
+        raise InputError("--leakage", "", "must be numbers with commas between them", leakage) from error
+    stated = replace(assume(loaded, accuracy, values, source), name=name or f"{loaded.name}-assumed")
+    typer.echo(f"wrote {save_profile(stated, out)}")
 
 
 @app.command()
@@ -210,7 +276,7 @@ def train(
         f"{torch.get_num_threads()} threads",
         highlight=False,
     )
-    with _progress(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("training", total=None)
 
         def on_step(epoch: int, step: int, steps: int, loss: float) -> None:
@@ -238,13 +304,6 @@ def _torch_device(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device", "", "needs a GPU that torch can use", device, "use --device cpu")
     return device
-
-
-def _progress(console: Console) -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, refresh_per_second=2)
 
 
 def _calibration_table(result: ExitTable) -> Table:
@@ -286,7 +345,7 @@ def measure(
             run, images, name, pixels, repeats, command, on_part=lambda text: status.update(f"measuring {text}")
         )
     path = save_profile(profile, out)
-    console.print(_stage_table(profile))
+    console.print(stage_table(profile))
     console.print(_sum_line(costs), highlight=False)
     typer.echo(f"wrote {path}")
 
