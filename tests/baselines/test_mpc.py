@@ -59,7 +59,7 @@ def test_without_trust_it_is_the_programme(problem: Problem, traces: tuple[LinkT
     windows = evaluation_windows(traces, problem)[:2]
     runs = [
         rollout(load_policy(spec), problem, traces, windows, EQUAL, 2)
-        for spec in ("dp-held:margin=0", "mpc:trust=0,warm=0,caution=0,samples=2,candidates=2,horizon=1")
+        for spec in ("dp-held:margin=0,horizon=6", "mpc:trust=0,warm=0,caution=0,samples=2,candidates=2,horizon=1")
     ]
     assert (runs[0].actions == runs[1].actions).all()
 
