@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from edgecloud import EdgeCloudEnv, EdgeCloudVecEnv, compile_problem
 from edgecloud.agents import Sb3VecEnv, config_with, preset
-from edgecloud.agents.trainer import build_model
+from edgecloud.agents.session import build_model
 from edgecloud.envs import Problem
 from edgecloud.traces import TraceSet, default_traces
 

@@ -16,7 +16,7 @@ from ..agents.config import DEFAULT_PRESET, PRESETS, TrainConfig, config_with, l
 from ..errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from ..agents.trainer import Report, TrainResult
+    from ..agents.loop import Report, TrainResult
     from ..envs import Policy, Problem
     from ..traces import TraceSet
 
@@ -214,7 +214,7 @@ def _progress(console: Console, total: int, verbose: bool, folder: Path) -> Iter
     last: list[float] = []
 
     def report(now: object) -> None:
-        from ..agents.trainer import Progress as TrainProgress
+        from ..agents.loop import Progress as TrainProgress
 
         assert isinstance(now, TrainProgress)
         scores = f"reward {now.reward:.3f}, validation {now.score:.3f} (best {now.best:.3f})"
