@@ -133,14 +133,12 @@ def fit_pool(trials: PoolTrials, hidden: int, margin: float, seed: int) -> PoolF
     test, train = order[:held], order[held:]
     gains = trials.rewards - trials.rewards.mean(axis=1, keepdims=True)
     scale = float(gains.std()) or 1.0
-    shapes = PoolNetwork.shapes(trials.observations.shape[1], hidden, trials.rewards.shape[1])
-    best = PoolNetwork.untrained(trials.observations.shape[1], hidden, trials.rewards.shape[1], margin)
+    size, targets = trials.observations.shape[1], trials.rewards.shape[1]
+    best = PoolNetwork.untrained(size, hidden, targets, margin)
     score = _score(best, trials, test)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = torch.nn.Sequential(
-            torch.nn.Linear(shapes["0.weight"][1], hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, len(gains[0]))
-        )
+        net = torch.nn.Sequential(torch.nn.Linear(size, hidden), torch.nn.ReLU(), torch.nn.Linear(hidden, targets))
         optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-2)
         x, y = torch.as_tensor(trials.observations), torch.as_tensor(gains / scale)
         for _ in range(_EPOCHS):

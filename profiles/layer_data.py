@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError
 from .layers import COLUMNS, Layer, layer_cells, layer_from_cells, read_rows, slid_size
 
-__all__ = ["LayerTable", "format_table", "read_neurosurgeon", "read_orin", "read_table"]
+__all__ = ["LayerTable", "format_table", "read_cells", "read_neurosurgeon", "read_orin", "read_table"]
 
 MEASURED = (*COLUMNS, "latency_s", "spread")
 
@@ -122,14 +122,22 @@ def read_neurosurgeon(folder: Path) -> LayerTable:
     return LayerTable.merge(rows, {"data": "layer latencies of github.com/Tjyy-1223/Neurosurgeon", "set": folder.name})
 
 
-def _latencies(path: Path, build: Callable[[Mapping[str, int]], Layer]) -> list[tuple[Layer, float]]:
+def read_cells(path: Path) -> list[dict[str, str]]:
+    """The rows of a published CSV file by column, as they are (`layers.read_rows` reads and checks our own format).
+
+    Raises:
+        InputError: The file is missing or not text.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
+            return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(path, "", "must be a readable CSV file", str(error)) from error
+
+
+def _latencies(path: Path, build: Callable[[Mapping[str, int]], Layer]) -> list[tuple[Layer, float]]:
     rows = []
-    for line, cells in enumerate(table, start=2):
+    for line, cells in enumerate(read_cells(path), start=2):
         try:
             numbers = {key: int(value) for key, value in cells.items() if key not in ("FLOPs", "latency")}
             layer = build(numbers)
@@ -197,13 +205,8 @@ def read_orin(folder: Path) -> LayerTable:
         InputError: the file is missing or a value is not a number.
     """
     path = folder / "mobilenet_v2_convolutional.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", "must be a readable CSV file", str(error)) from error
     rows = []
-    for line, cells in enumerate(table, start=2):
+    for line, cells in enumerate(read_cells(path), start=2):
         try:
             layer = _orin_layer(cells)
         except (KeyError, TypeError, ValueError) as error:

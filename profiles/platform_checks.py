@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from scipy.stats import spearmanr
 
 from ..errors import InputError, did_you_mean
 from .catalogue import Catalogue
+from .layer_data import read_cells
 from .nas_bench_201 import CELLS, cell, count_table, live_edges
 from .platform_model import PlatformModel
 
@@ -106,11 +106,7 @@ def read_help(path: Path) -> dict[str, Floats]:
     Raises:
         InputError: the file is missing, has not 15,625 networks, or holds something that is not a positive number.
     """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", "must be a readable CSV file", str(error)) from error
+    rows = read_cells(path)
     if len(rows) != CELLS:
         raise InputError(path, "rows", f"must be {CELLS}, one per network", len(rows))
     try:
@@ -238,13 +234,10 @@ def check_sebs(path: Path, catalogue: Catalogue) -> list[SebsCheck]:
     Raises:
         InputError: the file or a column is missing, or no row fits.
     """
+    rows = read_cells(path)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
         chosen = [row for row in rows if row["bench"] == "411" and row["type"] == "warm" and int(row["mem"]) > 0]
         checks = [_sebs_row(row, catalogue) for row in chosen if row["cloud"] in ("aws", "gcp")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(path, "", "must be a readable CSV file", str(error)) from error
     except (KeyError, TypeError) as error:
         raise InputError(
             path, "", "must have the columns cloud, bench, mem, type, c50, p50, p95", str(error)

@@ -237,7 +237,7 @@ def _say_result(result: TrainResult, console: Console) -> None:
         shares = ", ".join(f"{share:.0%}" for share in result.cloned.agreement)
         console.print(
             f"imitated {result.cloned.teacher} (training reward {result.cloned.teacher_score:.3f}); "
-            f"agreement on placement, threshold, route, VMs: {shares}"
+            f"agreement on placement, threshold, route: {shares}"
         )
     console.print(
         f"{result.steps:,} transitions in {result.seconds:.0f} s ({result.steps_per_s:,.0f}/s, "
