@@ -16,6 +16,10 @@ PACKAGES = [
     "edgecloud.pricing",
     "edgecloud.profiles",
     "edgecloud.profiles.profiler",
+    "edgecloud.runtime",
+    "edgecloud.runtime.cloud",
+    "edgecloud.runtime.link",
+    "edgecloud.runtime.serving",
     "edgecloud.traces",
 ]
 

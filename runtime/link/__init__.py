@@ -1,0 +1,1 @@
+"""A recorded link replayed between two processes, and how faithfully."""
