@@ -185,7 +185,7 @@ def pooled(problem: Problem, threshold: int, vms: int) -> FixedAction:
 
 
 def profiled_pool(problem: Problem, threshold: int, guess: int, seed: int) -> int:
-    """The pool whose bill is lowest in trial runs of the kernel on the same arrivals, from none to one above a guess."""
+    """The pool whose bill is lowest in trial runs of the kernel on the same arrivals, from none to a guess plus one."""
     bills = [bill(pooled(problem, threshold, vms), problem, seed + TRIAL).usd for vms in range(guess + 2)]
     return int(np.argmin(bills))
 
