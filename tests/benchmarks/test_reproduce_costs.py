@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reproduce_libra as libra
 import reproduce_serflow as serflow
+import serflow_services as services
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pool_sizing import Service, pool_size, usd_per_s
@@ -34,12 +35,12 @@ def test_the_mix_is_never_dearer_than_functions_alone_or_vms_alone(load, duratio
     assert found.mixed_usd <= min(found.vm_usd, found.faas_usd) * (1 + 1e-9)
 
 
-services = st.builds(
+pools = st.builds(
     Service, st.floats(0.01, 2.0), st.floats(1e-7, 1e-3), st.floats(1e-6, 1e-3), utilisation=st.floats(0.2, 1.0)
 )
 
 
-@given(services, st.lists(st.floats(0.0, 20.0), min_size=1, max_size=20))
+@given(pools, st.lists(st.floats(0.0, 20.0), min_size=1, max_size=20))
 @settings(max_examples=80, deadline=None)
 def test_the_pool_is_the_cheapest_of_all_pools(service, rates):
     arrivals = np.array(rates)
@@ -50,7 +51,7 @@ def test_the_pool_is_the_cheapest_of_all_pools(service, rates):
 
 
 def test_groupings_are_all_ordered_partitions():
-    found = serflow.groupings(4)
+    found = services.groupings(4)
     assert len(set(found)) == 8
     for grouping in found:
         assert [grouping[0][0], grouping[-1][1]] == [0, 4]
@@ -59,34 +60,34 @@ def test_groupings_are_all_ordered_partitions():
 
 @pytest.fixture(scope="module")
 def problem():
-    return serflow.base_problem(quick=True)
+    return services.base_problem(quick=True)
 
 
 def test_services_of_a_grouping_hold_all_the_work(problem):
     rng, counts = np.random.default_rng(0), np.full(100, 50)
-    parts = [serflow.service(problem, (k, k + 1), NEVER, counts, rng) for k in range(4)]
+    parts = [services.service(problem, (k, k + 1), NEVER, counts, rng) for k in range(4)]
     for name in ("vm_work_s", "faas_work_s"):
         total = sum(getattr(part.params, name)[:, -1] for part in parts)
         assert total == pytest.approx(getattr(problem.params, name)[:, -1])
-    whole = serflow.service(problem, (0, 4), NEVER, counts, rng)
+    whole = services.service(problem, (0, 4), NEVER, counts, rng)
     assert np.array_equal(whole.params.vm_work_s, problem.params.vm_work_s)
 
 
 def test_a_deep_service_sees_only_requests_that_reach_it(problem):
     rng, counts = np.random.default_rng(0), np.full(2000, 50)
-    share = serflow.reach(problem, 2)
+    share = services.reach(problem, 2)
     assert share[0] == 1.0
     assert (np.diff(share) <= 0).all()
-    deep = serflow.service(problem, (2, 4), 2, counts, rng)
+    deep = services.service(problem, (2, 4), 2, counts, rng)
     assert np.asarray(deep.params.exit_of[2]).min() >= 2
     assert deep.params.arrival_counts.mean() == pytest.approx(50 * share[2], rel=0.02)
 
 
 def test_the_kernel_bills_functions_what_the_expectation_says(problem):
     counts = np.full(600, 40)
-    whole = serflow.service(problem, (0, 4), NEVER, counts, np.random.default_rng(0))
-    found = serflow.bill(serflow.pooled(whole, NEVER, 0), whole, 0)
-    _, own = serflow.deployed(problem, (0, 4), NEVER)
+    whole = services.service(problem, (0, 4), NEVER, counts, np.random.default_rng(0))
+    found = services.bill(services.pooled(whole, NEVER, 0), whole, 0)
+    _, own = services.deployed(problem, (0, 4), NEVER)
     cold_usd = float(problem.params.faas_init_s.mean()) * 1e3 * problem.params.usd_per_faas_ms
     assert found.usd / found.requests == pytest.approx(own.request_usd + found.cold_starts * cold_usd, rel=0.01)
 

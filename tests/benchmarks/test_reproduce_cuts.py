@@ -71,6 +71,11 @@ def test_heavy_load_never_has_the_longer_bottleneck():
         assert outcome.light.latency_s <= min(outcome.device.latency_s, outcome.cloud.latency_s) * (1 + 1e-6)
 
 
+def test_load_gets_heavy_where_the_upload_takes_as_long_as_a_frame():
+    graph = LayerGraph.chain([9.0, 9.0], [0.1, 0.1], [1e6, 1e3], 125_000.0)  # everything in the cloud
+    assert script.heavy_from_bps(graph, frames_per_s=2.0) == pytest.approx(2e6, rel=1e-3)
+
+
 def test_the_command_prints_theirs_and_ours(capsys):
     script.main(["--quick"])
     text = capsys.readouterr().out
