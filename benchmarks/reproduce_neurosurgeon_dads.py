@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from layer_models import INPUT_BYTES, MODELS, resnet18
+from layer_models import INPUT_BYTES, MODELS, Network, resnet18
 from mincut_speed import DEVICE_FLOPS, SERVER_FLOPS, inception_v3
 from reproduction import Figure, mean, options, print_figures, print_table
 
@@ -180,6 +180,19 @@ def print_graphs(seed: int, quick: bool) -> None:
     print("theirs: latency better by 66 to 86 % on graphs; what their Neurosurgeon did there could not be read.")
 
 
+def first_smaller(network: Network, graph: LayerGraph) -> tuple[str, float]:
+    """The first layer from which on some cut sends less than the raw input, and the device's time spent by then.
+
+    Cuts are those in the order of execution; the time is a share of the whole.
+    """
+    layers = len(network.layers)
+    for cut in range(1, layers):
+        split = graph.split(np.arange(layers) < cut, 8.0)  # one byte per second
+        if split.transfer_s < graph.input_bytes:
+            return network.names[cut - 1], split.device_s / float(graph.device_s.sum())
+    return network.names[-1], 1.0
+
+
 def heavy_from_bps(graph: LayerGraph, frames_per_s: float = 1.0) -> float:
     """The uplink rate at and below which the load is heavy: a stage of the light split takes longer than a frame."""
     low, high = 1e4, 1e9
@@ -275,6 +288,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     print(f"over a raw image of {INPUT_BYTES} bytes imply, to within {misfit:.1%}.")
     graph = resnet18().graph(*calibrated(), 1.0)
+    name, spent = first_smaller(resnet18(), graph)
+    print(f"int8: the first cut that sends less than the image is after {name}, {spent:.0%} into the device's time")
     title = "DADS on ResNet18 at one frame per second, int8"
     print_figures(title, [Figure("load is heavy below, Mbit/s", 1.51, heavy_from_bps(graph) / 1e6)])
     encodings = {"int8": 1.0, "float32": 4.0, "int8 + zstd": compressed_bytes_per_value()}

@@ -67,7 +67,7 @@ CMT_WIDTHS, CMT_DEPTHS, CMT_REDUCTIONS, CMT_EXPANSION, CMT_STEM = (
     4,
     32,
 )
-"""CMT-S (Guo et al., CVPR 2022), as the authors' code has it."""
+"""CMT-S (Guo et al., CVPR 2022), as copies of the authors' code have it (qk_ratio 1)."""
 
 
 def cmt(pixels: int) -> Chain:

@@ -57,7 +57,7 @@ def test_operations_are_those_that_were_counted_on_the_real_network(make, name, 
 
 
 def test_shapes_and_anchors():
-    assert cmt(224).flops.sum() / 2 == pytest.approx(4.0e9, rel=0.01)  # multiply-adds that its paper states
+    assert cmt(224).flops.sum() / 2 == pytest.approx(4.0e9, rel=0.01)  # multiply-adds, as others quote its paper
     for chain in (transformer(64), bert(64), gpt2(64), cmt(224)):
         assert len(chain.cut_bytes) == len(chain.flops) + 1
     assert script.Task.of(transformer(4096)).client_s.sum() == pytest.approx(script.CLIENT_S)
