@@ -1,14 +1,14 @@
 """A planner that knows the whole trace and everything that is random: what hindsight can attain.
 
-It copies the simulation's state, so it knows the link ahead, arrivals, samples, service factors, boot times and load of
-the very world that it plans for. Its plan is executed by the kernel like anybody's actions: its value is attained, hence
-no more than the optimum. It starts from the best of the plans that it is given and from its own, and takes improvements
-only: it is never below a policy whose actions it was given.
+It copies the simulation's state, so it knows the link ahead, arrivals, samples, service factors, boot times and load
+of the very world that it plans for. Its plan is executed by the kernel like anybody's actions: its value is attained,
+hence no more than the optimum. It starts from the best of the plans that it is given and from its own, and takes
+improvements only: it is never below a policy whose actions it was given.
 
 The search: (1) a schedule for one VM, exact for what an idle system would gain from it; (2) a beam search for each of
 several schedules (`baselines.beam`); (3) the plan is changed block by block where that helps (`Trials.gains`), every
-change judged by its effect on the whole episode, until nothing helps or the budget is spent. The budget counts simulated
-intervals, not seconds, so the same arguments give the same plan.
+change judged by its effect on the whole episode, until nothing helps or the budget is spent. The budget counts
+simulated intervals, not seconds, so the same arguments give the same plan.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..traces import LinkTrace
 from .beam import beam_search
 from .plan_moves import Ideal, block_moves, pool_schedule
 
-__all__ = ["BUDGET", "Plan", "RecordedPlan", "clairvoyant", "improve_episode"]
+__all__ = ["BUDGET", "Plan", "RecordedPlan", "check_plans", "clairvoyant", "improve_episode"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,15 +47,13 @@ class Plan:
     Attributes:
         actions: int64 (T, 4).
         rewards: float64 (T,), executed by the kernel.
-        seeded: Index of the given plan that was best, -1 if none was given.
-        seed_reward: Its mean reward; -inf if none was given.
+        given: Mean reward of the best given plan; -inf without one.
         steps: Intervals simulated.
     """
 
     actions: Ints
     rewards: Floats
-    seeded: int
-    seed_reward: float
+    given: float
     steps: int
 
     @property
@@ -117,7 +115,7 @@ def clairvoyant(
     rows = check_weights(weights, len(windows))
     simulator = Simulator(problem, traces, len(windows), weights=rows, windows=windows)
     simulator.reset(seed)
-    _check_plans(plans, problem, len(windows))
+    check_plans(plans, problem, len(windows))
     found = []
     for i in range(len(windows)):
         found.append(improve_episode(simulator, i, [plan[:, i] for plan in plans], budget))
@@ -126,7 +124,12 @@ def clairvoyant(
     return found
 
 
-def _check_plans(plans: Sequence[Ints], problem: Problem, count: int) -> None:
+def check_plans(plans: Sequence[Ints], problem: Problem, count: int) -> None:
+    """Refuse recorded actions that are not of `count` episodes of a problem.
+
+    Raises:
+        InputError: Wrong shape, or an action outside the action space.
+    """
     shape = (problem.params.episode_intervals, count, 4)
     for k, plan in enumerate(plans):
         if plan.shape != shape or plan.dtype.kind not in "iu":
@@ -146,14 +149,13 @@ def improve_episode(simulator: Simulator, episode: int, plans: Sequence[Ints], b
     """
     search = _Search(simulator, episode, budget)
     rewards = [search.offer(plan) for plan in plans]
-    best = int(np.argmax(rewards)) if rewards else -1
-    seed_reward = rewards[best] if rewards else -np.inf
+    given = max(rewards, default=-np.inf)
     if budget > 0 or not plans:
         search.explore([plan[:, 3] for plan in plans])
         search.descend()
     trials = search.trials
     trials.follow(search.best)  # what is reported is what the kernel does
-    return Plan(search.best, trials.rewards.copy(), best, seed_reward, trials.steps)
+    return Plan(search.best, trials.rewards.copy(), given, trials.steps)
 
 
 class _Search:
@@ -189,13 +191,13 @@ class _Search:
         usd_weight = float(trials.path.weights[0, 1]) / p.cost_ref_usd
         own = [pool_schedule(trials, share * gain, usd_weight) for share in (1.0, 0.7, 0.4)]
         schedules = {pool.tobytes(): pool for pool in [*own, np.zeros_like(own[0]), *pools, self.best[:, 3]]}
-        found: list[tuple[float, Ints]] = []
+        best, chosen = -np.inf, self.best[:, 3]
         for pool in schedules.values():
             if self._left():
-                found.append((self.offer(beam_search(trials, self._choices(pool), _NARROW)), pool))
-        if found and self._left():
-            pool = max(found, key=lambda item: item[0])[1]
-            self.offer(beam_search(trials, self._choices(pool), _WIDE))
+                value = self.offer(beam_search(trials, self._choices(pool), _NARROW))
+                best, chosen = (value, pool) if value > best else (best, chosen)
+        if self._left():
+            self.offer(beam_search(trials, self._choices(chosen), _WIDE))
 
     def _choices(self, pool: Ints) -> Callable[[int], Ints]:
         """Actions to try with a given VM schedule."""

@@ -1,4 +1,4 @@
-"""What a planner tries: few actions per interval, and when to rent a VM, both from an idle system that has everything."""
+"""What a planner tries: few actions per interval, and when to rent a VM; both judged by an idle system."""
 
 from __future__ import annotations
 
@@ -128,14 +128,13 @@ def _usable_from(trials: Trials) -> Ints:
 
 
 def block_moves(plan: Ints, t: int, candidates: Ints, most: int) -> Ints:
-    """Changes to try from an interval on, int64 (B, 5): length and parts of the action, -1 where the plan's part stays."""
-    moves = [np.insert(action[:3], 0, 1).tolist() + [-1] for action in candidates]
+    """Changes to try from an interval on, int64 (B, 5): length and parts of the action, -1 to keep the plan's."""
+    moves = [[1, *action[:3].tolist(), -1] for action in candidates]
     length = len(plan)
     for size in (2, 3, 5, 8, 13, 21):
         neighbours = [plan[t - 1]] if t else []
         neighbours += [plan[t + size]] if t + size < length else []
-        for action in [*neighbours, *candidates[:3]]:
-            moves.append([size, *action[:3].tolist(), -1])
+        moves += [[size, *action[:3].tolist(), -1] for action in (*neighbours, *candidates[:3])]
     for size in (1, 4, 16, 64):
         for target in {max(plan[t, 3] - 1, 0), min(plan[t, 3] + 1, most), 0} - {plan[t, 3]}:
             moves.append([size, -1, -1, -1, int(target)])

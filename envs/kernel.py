@@ -101,7 +101,7 @@ def _price(p, s, i, out):  # type: ignore[no-untyped-def]
 
 @inner
 def serve_interval(p, bank, s, i, action, out, record, times):  # type: ignore[no-untyped-def]
-    """What an action does to environment `i` in one interval: pool, arrivals, bills, reward; the world stays where it is.
+    """What an action does to environment `i` in one interval: pool, requests, bills, reward; the world stays.
 
     Returns:
         The interval's stream, its begin (s), the edge server's load, the link (first bin, length, offset).

@@ -1,8 +1,8 @@
 """The kernel on copies of a state: what actions and plans would bring in the very same world.
 
 A planner that looks at millions of actions needs rewards, not what a controller can measure. The step here is the
-kernel's own (`kernel.serve_interval`) without the measured row; the requests in flight are followed only where a battery
-depends on them. Rewards are those of `kernel.step` to the last bit.
+kernel's own (`kernel.serve_interval`) without the measured row; the requests in flight are followed only where a
+battery depends on them. Rewards are those of `kernel.step` to the last bit.
 """
 
 from __future__ import annotations
