@@ -162,6 +162,8 @@ def _finish(p, requests, n, cut, threshold, route, vms, way, servers):  # type: 
 @inner
 def _take(best, coefficients, n, latency_s, usd, leaked, loss):  # type: ignore[no-untyped-def]
     """Lower `best`, float64 (W,), by an outcome where that is cheaper."""
+    if latency_s == _NEVER:  # not even at a price of zero
+        return
     for w in range(len(coefficients)):
         c = coefficients[w]
         cost = (c[0] * latency_s + c[2] * leaked + c[3] * loss) / n + c[1] * usd
