@@ -12,7 +12,7 @@ from ..errors import InputError
 from .evaluate import part_of, progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.table import Table
 
@@ -70,7 +70,6 @@ def bounds(
                 runs.append(rollout(policy, problem, links, windows, preference, seed))
                 done += len(windows)
                 report(f"{policy.name} {name}", done, pieces)
-            begun = done
             found = bracket(
                 problem,
                 links,
@@ -80,12 +79,17 @@ def bounds(
                 [run.actions for run in runs],
                 budget=budget or BUDGET,
                 checkpoint=Path(out) / "episodes" if out else None,
-                progress=lambda k, _, begun=begun, name=name: report(f"bounds {name}", begun + k, pieces),
+                progress=_counting(report, f"bounds {name}", done, pieces),
             )
             done += len(windows)
             if out:
                 save_bracket(found, Path(out) / f"bracket-{name}.npz")
             console.print(_table(name, found, runs, problem))
+
+
+def _counting(report: Callable[[str, int, int], None], text: str, begun: int, total: int) -> Callable[[int, int], None]:
+    """Progress of a part as progress of the whole."""
+    return lambda done, _: report(text, begun + done, total)
 
 
 def _spread(windows: Sequence[Window], count: int) -> tuple[Window, ...]:
