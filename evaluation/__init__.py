@@ -1,6 +1,7 @@
 """Policies on held-out traces: common random numbers, statistics, tables, the report, the analysis of a scenario."""
 
 from .analysis import Analysis, analyse
+from .bounds import bracket, load_bracket, save_bracket
 from .branching import BestActions, branch
 from .comparison import compare, decision_time_s
 from .drawn import DrawnEpisode, draw_episodes, load_episodes, save_episodes
@@ -14,6 +15,7 @@ from .fixed import (
 )
 from .load import Load, load_of
 from .metrics import METRICS, Metric, episode_metrics, histogram_quantile_s
+from .regret import Bracket, Regret, regret_of
 from .report import write_report
 from .resolve import resolve_methods, resolve_policy, resolve_weights
 from .scores import ActionCounts, Comparison, EpisodeLabel, Method, Run
@@ -29,6 +31,7 @@ __all__ = [
     "ActionShares",
     "Analysis",
     "BestActions",
+    "Bracket",
     "Comparison",
     "DrawnEpisode",
     "EpisodeLabel",
@@ -39,10 +42,12 @@ __all__ = [
     "Method",
     "Metric",
     "Paired",
+    "Regret",
     "Row",
     "Run",
     "action_shares",
     "analyse",
+    "bracket",
     "branch",
     "compare",
     "decision_time_s",
@@ -53,6 +58,7 @@ __all__ = [
     "estimate",
     "histogram_quantile_s",
     "interquartile_mean",
+    "load_bracket",
     "load_comparison",
     "load_episodes",
     "load_of",
@@ -60,10 +66,12 @@ __all__ = [
     "paired_difference",
     "print_table",
     "reference_method",
+    "regret_of",
     "resolve_methods",
     "resolve_policy",
     "resolve_weights",
     "rows_of",
+    "save_bracket",
     "save_comparison",
     "save_episodes",
     "search_fixed",
