@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import platforms, prices, profiles, scenario, traces
+from .compare import compare
 from .evaluate import evaluate
 from .profile import profile
 from .train import train
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(profile)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(traces.app, name="traces")
