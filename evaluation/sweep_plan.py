@@ -201,7 +201,6 @@ def entries_of(runs: Sequence[str], against: str) -> tuple[tuple[Entry, ...], bo
         distinct = len({entry.member for entry in group}) == len(group)
         for number, entry in enumerate(group):
             label = entry.member if distinct else str(number)
-            label = label if len(group) > 1 or entry.learned else "0"
             entries.append(Entry(entry.method, label, entry.spec, entry.learned, entry.digest))
     return tuple(entries), best_fixed
 

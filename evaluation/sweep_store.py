@@ -82,7 +82,7 @@ class Store:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as data:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 chunk = Chunk(
                     scores=np.asarray(data["scores"], dtype=np.float64),
                     latency_counts=np.asarray(data["latency_counts"], dtype=np.int64),

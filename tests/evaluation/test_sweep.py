@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from edgecloud.envs import Problem, evaluation_windows, rollout
+from edgecloud.envs import Problem, compile_problem, evaluation_windows, rollout
 from edgecloud.errors import InputError
 from edgecloud.evaluation import (
     BEST_FIXED,
@@ -25,12 +25,12 @@ from edgecloud.evaluation import (
 )
 from edgecloud.evaluation import sweep as sweep_module
 from edgecloud.evaluation.sweep_plan import CHUNK, policy_seed
-from edgecloud.traces import LinkTrace
+from edgecloud.traces import LinkTrace, load_link_traces
 
 Traces = tuple[LinkTrace, ...]
 
 PRESETS = {"default": (0.34, 0.33, 0.33), "cost-heavy": (0.15, 0.7, 0.15)}
-RULES = "random,libra,dp,best-fixed"
+RULES = "random,libra,neurosurgeon"
 
 
 @pytest.fixture
@@ -44,11 +44,13 @@ def scores(plan: Plan, folder: Path, jobs: int = 1) -> tuple[bytes, bytes]:
     return (folder / "scores.json").read_bytes(), (folder / "scores.csv").read_bytes()
 
 
-def test_it_is_the_comparison_in_one_piece(problem: Problem, traces: Traces, plan: Plan, tmp_path: Path) -> None:
+def test_it_is_the_comparison_in_one_piece(problem: Problem, traces: Traces, tmp_path: Path) -> None:
     """With no more episodes than one piece of work holds, every figure is that of `compare`."""
+    methods, fixed = resolve_methods([], rules := f"{RULES},best-fixed")
+    part = traces[:1]
+    plan = plan_sweep([], rules, problem, part, PRESETS, 3, 2)
     assert len(plan.windows) <= CHUNK
-    methods, fixed = resolve_methods([], RULES)
-    whole = compare(methods, problem, traces, PRESETS, 3, 2, best_fixed=fixed)
+    whole = compare(methods, problem, part, PRESETS, 3, 2, best_fixed=fixed)
     found = run_sweep(plan, tmp_path).comparison
     assert (found.methods, found.episodes, found.notes, found.facts) == (
         whole.methods,
@@ -80,18 +82,10 @@ def test_more_than_one_piece(problem: Problem, traces: Traces, tmp_path: Path) -
     assert len(plan.windows) > CHUNK
     assert len(plan.tasks()) == 2 * -(-len(plan.windows) // CHUNK)
     found = run_sweep(plan, tmp_path)
-    whole = compare(*resolve_methods([], "libra")[:1], problem, traces, None, 3, repeats)
-    assert_array_equal(
-        found.comparison.scores("libra", "default"), compare_scores(whole, plan, problem, traces, repeats)
-    )
+    whole = rollout(resolve_policy("libra"), problem, traces, plan.windows, PRESETS["default"], 3)
+    assert_array_equal(found.comparison.scores("libra", "default")[0], whole.mean_reward())
     assert policy_seed(3, 0) == 3
     assert policy_seed(3, CHUNK) != policy_seed(3, 2 * CHUNK)
-
-
-def compare_scores(whole: object, plan: Plan, problem: Problem, traces: Traces, repeats: int) -> np.ndarray:
-    windows = evaluation_windows(traces, problem, repeats)
-    episodes = rollout(resolve_policy("libra"), problem, traces, windows, plan.presets["default"], plan.seed)
-    return episodes.mean_reward()[None]
 
 
 def test_parallel_is_serial_and_a_second_start_does_nothing(plan: Plan, tmp_path: Path) -> None:
@@ -99,7 +93,7 @@ def test_parallel_is_serial_and_a_second_start_does_nothing(plan: Plan, tmp_path
     assert scores(plan, tmp_path / "parallel", jobs=2) == serial
     again = run_sweep(plan, tmp_path / "serial" / "pieces")
     assert again.computed == 0
-    assert again.reused == 4 * len(PRESETS) + 1
+    assert again.reused == 3 * len(PRESETS)
 
 
 def test_timings_stand_apart(plan: Plan, tmp_path: Path) -> None:
@@ -137,11 +131,12 @@ def test_a_damaged_piece_is_reported_and_done_again(plan: Plan, tmp_path: Path, 
     with pytest.warns(RuntimeWarning, match="damaged") as caught:
         sweep = run_sweep(plan, tmp_path / "pieces")
     assert victim.key in str(caught[0].message)
-    assert (sweep.computed, len(caught)) == (1, 1)
+    assert (sweep.computed, len([w for w in caught if w.category is RuntimeWarning])) == (1, 1)
     assert scores(plan, tmp_path) == before
 
 
-def test_a_damaged_search_is_done_again(plan: Plan, tmp_path: Path) -> None:
+def test_a_damaged_search_is_done_again(problem: Problem, traces: Traces, tmp_path: Path) -> None:
+    plan = plan_sweep([], "best-fixed", problem, traces[:1], {"default": PRESETS["default"]}, 3)
     before = scores(plan, tmp_path)
     (tmp_path / "pieces" / f"{plan.search_key()}.json").write_text('{"key": "x"')
     with pytest.warns(RuntimeWarning, match="damaged"):
@@ -161,8 +156,6 @@ def test_keys_say_all_that_matters(problem: Problem, traces: Traces, plan: Plan,
     assert len(set(own)) == len(own)
     louder = (*traces[:-1], replace(traces[-1], rate_bps=1.5 * traces[-1].rate_bps))
     control = problem.scenario.control.model_copy(update={"episode_intervals": 41})
-    from edgecloud.envs import compile_problem
-
     longer = compile_problem(problem.scenario.model_copy(update={"control": control}))
     for other in (
         plan_sweep([], RULES, problem, louder, PRESETS, 3, 2),
@@ -209,8 +202,8 @@ control = scenario.control.model_copy(update={"episode_intervals": 40})
 problem = compile_problem(scenario.model_copy(update={"control": control}))
 traces = load_link_traces(sys.argv[1])
 presets = {"default": (0.34, 0.33, 0.33), "cost-heavy": (0.15, 0.7, 0.15)}
-plan = plan_sweep([], "libra,dp,dp-held,mpc", problem, traces, presets, 3, 2)
-run_sweep(plan, Path(sys.argv[2]), jobs=int(sys.argv[3]))
+plan = plan_sweep([], "libra,dp,dp-held", problem, traces, presets, 3, 2)
+run_sweep(plan, Path(sys.argv[2]))
 """
 
 
@@ -222,12 +215,10 @@ def test_a_killed_one_goes_on_and_ends_the_same(problem: Problem, tmp_path: Path
     for name in ("bus_1", "car_1"):
         rows = "\n".join(f"{t},{rng.uniform(1, 40):.3f}" for t in range(61))
         (tmp_path / "logs" / f"{name}.csv").write_text(f"t_s,rate_mbps\n{rows}\n", encoding="utf-8")
-    from edgecloud.traces import load_link_traces
-
     links = load_link_traces(tmp_path / "logs")
-    plan = plan_sweep([], "libra,dp,dp-held,mpc", problem, links, PRESETS, 3, 2)
+    plan = plan_sweep([], "libra,dp,dp-held", problem, links, PRESETS, 3, 2)
     pieces = tmp_path / "killed" / "pieces"
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "logs"), str(pieces), "2"]
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "logs"), str(pieces)]
     process = subprocess.Popen(command, start_new_session=True)
     deadline = time.monotonic() + 120.0
     while len(list(pieces.glob("*.npz"))) < 2 and process.poll() is None and time.monotonic() < deadline:
