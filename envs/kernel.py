@@ -34,7 +34,7 @@ from .world import (
     leave_past,
 )
 
-__all__ = ["reset", "step"]
+__all__ = ["reset", "serve_interval", "step"]
 
 compiled.refresh(__file__, compiled, link, measure, observe, path, pool, rng, state, world)
 
@@ -100,14 +100,17 @@ def _price(p, s, i, out):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-untyped-def]
-    """Advance environment `i` by one interval."""
+def serve_interval(p, bank, s, i, action, out, record, times):  # type: ignore[no-untyped-def]
+    """What an action does to environment `i` in one interval: pool, requests, bills, reward; the world stays.
+
+    Returns:
+        The interval's stream, its begin (s), the edge server's load, the link (first bin, length, offset).
+    """
     out[:] = 0.0
     begin_s = s.t[i] * p.interval_s
     base = stream(s.key[i], s.t[i])
     link = (bank.start[s.trace[i]], bank.length[s.trace[i]], s.offset[i])
     placement = action[0]
-    changed = placement != s.action[i, 0] or s.t[i] == 0
     out[_MOVES] = _move_cut(p, s, i, placement, begin_s)
     set_target(p, s, i, action[3], begin_s, stream(base, BOOT))
     plan = (p.placements[placement, 0], p.placements[placement, 1], action[1], action[2])
@@ -123,6 +126,15 @@ def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-unt
     if p.battery_j > 0.0:
         s.battery_j[i] -= p.device_idle_w * p.interval_s  # work is booked when it is done
     _price(p, s, i, out)
+    return base, begin_s, load, link
+
+
+@inner
+def _step_one(p, bank, s, i, action, out, record, times):  # type: ignore[no-untyped-def]
+    """Advance environment `i` by one interval."""
+    changed = action[0] != s.action[i, 0] or s.t[i] == 0
+    base, begin_s, load, link = serve_interval(p, bank, s, i, action, out, record, times)
+    placement = action[0]
     measure_interval(p, bank, s, i, out, load, link, begin_s, times)
     row = s.measured[i]
     row[_AGE] = 0.0 if changed else row[_AGE] + 1.0

@@ -9,7 +9,7 @@ from .link import bin_at, carried_bits
 from .measure import EXIT_SLOTS, HISTORY, column
 from .state import FLIGHT, TERMS
 
-__all__ = ["first_row", "measure_interval"]
+__all__ = ["first_row", "measure_interval", "sweep_flights"]
 
 _ARRIVED, _FINISHED, _EXPIRED, _IN_FLIGHT = map(TERMS.index, ("arrived", "finished", "expired", "in_flight"))
 
@@ -46,7 +46,7 @@ _SLOW, _ANSWERS = 0.1, 0.2  # gains of the exponential averages
 
 
 @inner
-def _sweep(p, bank, s, i, out, row, end_s, link, exits):  # type: ignore[no-untyped-def]
+def sweep_flights(p, bank, s, i, out, row, end_s, link, exits):  # type: ignore[no-untyped-def]
     """Count who is where at the end of the interval; take out, and learn from, those that are done."""
     first, length, offset = link
     row[_DEVICE_QUEUE : _CLOUD_QUEUE + 1] = 0.0
@@ -139,7 +139,7 @@ def measure_interval(p, bank, s, i, out, load, link, begin_s, scratch):  # type:
     first, length, offset = link
     row = s.measured[i]
     end_s = begin_s + p.interval_s
-    _sweep(p, bank, s, i, out, row, end_s, link, scratch)
+    sweep_flights(p, bank, s, i, out, row, end_s, link, scratch)
     _observe_pool(p, s, i, row, end_s)
     place = first + bin_at(offset, s.t[i], length)
     rate = bank.rate_bps[place]

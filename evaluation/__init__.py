@@ -1,22 +1,17 @@
 """Policies on held-out traces: common random numbers, statistics, tables, the report, the analysis of a scenario."""
 
 from .analysis import Analysis, analyse
+from .bounds import bracket, load_bracket, save_bracket
 from .branching import BestActions, branch
 from .comparison import compare, decision_time_s
 from .drawn import DrawnEpisode, draw_episodes, load_episodes, save_episodes
-from .fixed import (
-    BEST_FIXED,
-    FixedByWeights,
-    FixedSearch,
-    describe_action,
-    distinct_actions,
-    search_fixed,
-)
+from .fixed import BEST_FIXED, FixedByWeights, FixedSearch, describe_action, distinct_actions, search_fixed
 from .improvement import Profile, improvement_probability, mann_whitney, performance_profile
 from .load import Load, load_of
 from .markdown import write_section
 from .metrics import METRICS, Metric, episode_metrics, histogram_quantile_s
 from .pareto import Front, Point, hypervolume, pareto_front, points_of
+from .regret import Bracket, Regret, regret_of
 from .report import write_report
 from .resolve import resolve_methods, resolve_policy, resolve_weights
 from .results_page import results_text
@@ -36,6 +31,7 @@ __all__ = [
     "ActionShares",
     "Analysis",
     "BestActions",
+    "Bracket",
     "Comparison",
     "DrawnEpisode",
     "EpisodeLabel",
@@ -50,12 +46,14 @@ __all__ = [
     "Plan",
     "Point",
     "Profile",
+    "Regret",
     "Row",
     "Run",
     "Standing",
     "Sweep",
     "action_shares",
     "analyse",
+    "bracket",
     "branch",
     "compare",
     "decision_time_s",
@@ -68,6 +66,7 @@ __all__ = [
     "hypervolume",
     "improvement_probability",
     "interquartile_mean",
+    "load_bracket",
     "load_comparison",
     "load_episodes",
     "load_of",
@@ -81,12 +80,14 @@ __all__ = [
     "print_table",
     "profiles_of",
     "reference_method",
+    "regret_of",
     "resolve_methods",
     "resolve_policy",
     "resolve_weights",
     "results_text",
     "rows_of",
     "run_sweep",
+    "save_bracket",
     "save_comparison",
     "save_episodes",
     "search_fixed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import platforms, prices, profiles, scenario, traces
+from .bounds import bounds
 from .compare import compare
 from .evaluate import evaluate
 from .profile import profile
@@ -22,6 +23,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(compare)
+app.command()(bounds)
 app.command()(profile)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(traces.app, name="traces")
