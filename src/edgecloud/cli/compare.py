@@ -60,10 +60,18 @@ def compare(
         int, typer.Option(min=0, help="Train agents with seeds 0 to N-1 first, those that are missing or unfinished.")
     ] = 0,
     preset: Annotated[str, typer.Option(help="Settings of that training.")] = "default",
+    bounds: Annotated[
+        bool, typer.Option("--bounds", help="Bracket what is possible, and show every policy's regret; takes longer.")
+    ] = False,
+    budget: Annotated[
+        int, typer.Option(min=0, help="Intervals that the clairvoyant planner simulates per episode; 0: the default.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table.")] = False,
 ) -> None:
     """Compare every policy at every preference on held-out traces; started again, it goes on where it was stopped."""
+    from ..baselines.clairvoyant import BUDGET
     from ..evaluation import plan_sweep, print_table, resolve_weights, run_sweep
+    from ..evaluation.sweep_bounds import brackets_of
 
     if not out:
         raise InputError("compare", "--out", "must name a folder for the results", remedy="for example --out report")
@@ -87,6 +95,8 @@ def compare(
         )
         with _bar(Console(stderr=True, quiet=quiet)) as report:
             sweep = run_sweep(plan, folder / "pieces", jobs=jobs, progress=report)
+            if bounds:
+                brackets_of(sweep, folder / "bounds", budget=budget or BUDGET, jobs=jobs, progress=report)
     console.print(f"traces: {chosen.origin}; part: {part}", markup=False)
     if remark:
         console.print(remark, markup=False, style="yellow")
@@ -104,6 +114,7 @@ def _write(
     """Raw scores, the report and the page, the latter two from the raw scores on disk."""
     from ..evaluation import load_comparison, results_text, save_comparison, write_report, write_section
     from ..evaluation.provenance import provenance_of, run_provenance
+    from ..evaluation.sweep_bounds import load_brackets, regret_text
 
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     machine = provenance_of([command], known["traces"], known["part"], known["seed"], known["repeats"])
@@ -112,7 +123,8 @@ def _write(
     written = [scores, write_report(folder, problem)]
     if markdown:
         comparison, provenance = load_comparison(folder)
-        write_section(Path(markdown), results_text(comparison, provenance))
+        regret = regret_text(comparison, load_brackets(comparison, folder / "bounds"))
+        write_section(Path(markdown), results_text(comparison, provenance, regret))
         written.append(Path(markdown))
     return written
 
