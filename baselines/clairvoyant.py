@@ -83,7 +83,8 @@ class RecordedPlan(Policy):
     def act(self, measurements: Measurements) -> Ints:
         """The actions of the next interval, int64 (N, 4)."""
         self._t += 1
-        return self._actions[self._t - 1]
+        actions: Ints = self._actions[self._t - 1]
+        return actions
 
 
 def clairvoyant(
@@ -216,20 +217,28 @@ class _Search:
 
     def descend(self) -> None:
         """Change blocks of the best plan while that helps and the budget lasts."""
-        trials, length = self.trials, len(self.best)
+        trials = self.trials
         most = int(trials.problem.nvec[3]) - 1
         trials.follow(self.best)
-        helped = True
-        while helped and self._left():
-            helped = False
-            for t in range(length):
-                if not self._left():
-                    break
-                moves = block_moves(trials.plan, t, self._near(t, bool(trials.plan[t, 3])), most)
-                gains = trials.gains(np.full(len(moves), t), moves, _GIVE_UP)
-                k = int(gains.argmax())
-                if gains[k] > _LEAST:
-                    helped |= self._apply(t, moves[k])
+        every = np.insert(self._ideal.actions, 0, 1, axis=1)
+        every[:, 4] = -1
+        while self._left():
+            near = self._sweep(lambda t: block_moves(trials.plan, t, self._near(t, bool(trials.plan[t, 3])), most))
+            if not near and not self._sweep(lambda _: every):  # every action of a single interval, where little helps
+                break
+
+    def _sweep(self, moves_at: Callable[[int], Ints]) -> bool:
+        """Make the best change at every interval in turn, as far as the budget lasts; whether anything helped."""
+        helped = False
+        for t in range(len(self.best)):
+            if not self._left():
+                break
+            moves = moves_at(t)
+            gains = self.trials.gains(np.full(len(moves), t), moves, _GIVE_UP)
+            k = int(gains.argmax())
+            if gains[k] > _LEAST:
+                helped |= self._apply(t, moves[k])
+        return helped
 
     def _apply(self, t: int, move: Ints) -> bool:
         """Make a change if the whole episode is the better for it."""

@@ -66,7 +66,8 @@ class Ideal:
         first = np.zeros(len(order), dtype=np.bool_)
         first[np.unique(placements, return_index=True)[1]] = True
         chosen = np.concatenate([order[first][:count], order[~first][: max(count // 3, 1)]])
-        return self.actions[chosen]
+        actions: Ints = self.actions[chosen]
+        return actions
 
     def vm_gain(self) -> Floats:
         """What running VMs would bring in each interval, float64 (T,)."""

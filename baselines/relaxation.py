@@ -147,7 +147,7 @@ class _Relaxed:
         pool = np.zeros((len(self._coefficients), 1, self._levels + 1, 1, 1))
         initial = min(self._p.vm_initial, self._levels)
         for k in range(initial + 1, self._levels + 1):
-            pool[:, 0, k, 0, 0] = (k - initial) * self._launch_usd(0) * self._coefficients[:, 1]
+            pool[:, 0, k, 0, 0] = pool[:, 0, k - 1, 0, 0] + self._launch(0)
         return values + pool + self._kept()
 
     def _kept(self) -> Floats:
@@ -156,14 +156,17 @@ class _Relaxed:
         cost: Floats = (self._coefficients[:, 1, None] * usd)[:, None, :, None, None]
         return cost
 
-    def _launch_usd(self, t: int) -> float:
-        """Least dollars that a VM has cost by an interval's begin if it can serve in it and was launched for it."""
-        return float(self._boot_s[t]) * self._p.usd_per_vm_s
+    def _launch(self, t: int) -> Floats:
+        """Least cost of a VM by an interval's begin if it can serve in it and was launched for it, float64 (W,)."""
+        if not np.isfinite(self._boot_s[t]):  # not even at a price of zero
+            return np.full(len(self._coefficients), np.inf)
+        cost: Floats = self._coefficients[:, 1] * float(self._boot_s[t]) * self._p.usd_per_vm_s
+        return cost
 
     def _rent(self, values: Floats, t: int) -> None:
         """Let the number of VMs change before an interval, in place: more cost their boot, fewer nothing."""
         for k in range(1, self._levels + 1):
-            boot = self._launch_usd(t) * self._coefficients[:, 1, None, None, None]
+            boot = self._launch(t)[:, None, None, None]
             values[:, :, k] = np.minimum(values[:, :, k], values[:, :, k - 1] + boot)
         for k in range(self._levels - 1, -1, -1):
             values[:, :, k] = np.minimum(values[:, :, k], values[:, :, k + 1])

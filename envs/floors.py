@@ -162,6 +162,8 @@ def _finish(p, requests, n, cut, threshold, route, vms, way, servers):  # type: 
 @inner
 def _take(best, coefficients, n, latency_s, usd, leaked, loss):  # type: ignore[no-untyped-def]
     """Lower `best`, float64 (W,), by an outcome where that is cheaper."""
+    if latency_s == _NEVER:  # not even at a price of zero
+        return
     for w in range(len(coefficients)):
         c = coefficients[w]
         cost = (c[0] * latency_s + c[2] * leaked + c[3] * loss) / n + c[1] * usd
@@ -184,10 +186,10 @@ def _failing(p, requests, n, coefficients, fail):  # type: ignore[no-untyped-def
     full = p.correct_by_rank.shape[1] - 1
     for j in range(n):
         rank = int(requests[j, 1])
-        right = 0
+        right = False
         for e in range(full):
-            right = max(right, np.int64(p.correct_by_rank[rank, e]))
-        lucky += 1 if right > np.int64(p.correct_by_rank[rank, full]) else 0
+            right = right or p.correct_by_rank[rank, e] > p.correct_by_rank[rank, full]
+        lucky += 1 if right else 0
     for w in range(len(coefficients)):
         c = coefficients[w]
         fail[w] = _NEVER

@@ -228,13 +228,24 @@ class Trials:
         self._run(self.path, begins, moves, self.rewards, self._work, slots, self._length, give_up, gains)
         return gains
 
-    def _run(self, source, parents, moves, rewards, target, slots, most, give_up, gains):  # type: ignore[no-untyped-def]
+    def _run(
+        self,
+        source: State,
+        parents: Ints,
+        moves: Ints,
+        rewards: Floats,
+        target: State,
+        slots: Ints,
+        most: int,
+        give_up: float,
+        gains: Floats,
+    ) -> None:
         """Call the compiled loop: from `source[parents]`, at most `most` intervals each."""
         parents, slots = np.ascontiguousarray(parents), np.ascontiguousarray(slots)
         moves = np.ascontiguousarray(moves)
         p = self.problem.params
         given = (p, self.bank, source, parents, moves, self.path, self.plan, rewards, target, slots)
-        arguments = (*given, int(most), float(give_up), gains, self._buffers)
+        arguments = (*given, most, float(give_up), gains, self._buffers)
         if self._entry is None:
             self._entry = entry_point(_try, arguments)
         self.steps += int(self._entry(*arguments))

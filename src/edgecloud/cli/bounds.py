@@ -12,7 +12,7 @@ from ..errors import InputError
 from .evaluate import part_of, progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.table import Table
 
@@ -70,7 +70,6 @@ def bounds(
                 runs.append(rollout(policy, problem, links, windows, preference, seed))
                 done += len(windows)
                 report(f"{policy.name} {name}", done, pieces)
-            begun = done
             found = bracket(
                 problem,
                 links,
@@ -80,12 +79,17 @@ def bounds(
                 [run.actions for run in runs],
                 budget=budget or BUDGET,
                 checkpoint=Path(out) / "episodes" if out else None,
-                progress=lambda k, _, begun=begun, name=name: report(f"bounds {name}", begun + k, pieces),
+                progress=_counting(report, f"bounds {name}", done, pieces),
             )
             done += len(windows)
             if out:
                 save_bracket(found, Path(out) / f"bracket-{name}.npz")
             console.print(_table(name, found, runs, problem))
+
+
+def _counting(report: Callable[[str, int, int], None], text: str, begun: int, total: int) -> Callable[[int, int], None]:
+    """Progress of a part as progress of the whole."""
+    return lambda done, _: report(text, begun + done, total)
 
 
 def _spread(windows: Sequence[Window], count: int) -> tuple[Window, ...]:
@@ -104,20 +108,31 @@ def _table(name: str, found: Bracket, runs: Sequence[Episodes], problem: Problem
 
     table = Table(title=f"{name}: mean reward per interval, and what is lacking of the bounds")
     table.add_column("")
-    for head in ("reward", "regret to plan", "to relaxation", "ms", "$/1000", "leakage", "as ms", "as $/1000"):
+    for head in (
+        "reward",
+        "regret to plan",
+        "of it accuracy",
+        "to relaxation",
+        "ms",
+        "$/1000",
+        "leakage",
+        "as ms",
+        "as $/1000",
+    ):
         table.add_column(head, justify="right")
     plan, least = found.units.mean(axis=0), found.least.mean(axis=0)
 
     def cells(values: Sequence[float]) -> list[str]:
         return [f"{1e3 * values[0]:.0f}", f"{values[1]:.4f}", f"{values[2]:.3f}"]
 
-    table.add_row("relaxation", f"{found.relaxed.mean():.4f}", "", "", *(f"≥ {x}" for x in cells(least)), "", "")
+    table.add_row("relaxation", f"{found.relaxed.mean():.4f}", "", "", "", *(f"≥ {x}" for x in cells(least)), "", "")
     gap = (found.relaxed - found.reward).mean()
-    table.add_row("clairvoyant", f"{found.reward.mean():.4f}", "0", f"{gap:.4f}", *cells(plan), "", "")
+    table.add_row("clairvoyant", f"{found.reward.mean():.4f}", "0", "0", f"{gap:.4f}", *cells(plan), "", "")
     for run in sorted(runs, key=lambda run: -run.mean_reward().mean()):
         regret = regret_of(run, found, problem)
         worth = regret.worth.mean(axis=0)
-        lacks = [f"{regret.to_plan.mean():.4f}", f"{regret.to_relaxed.mean():.4f}"]
+        accuracy = found.episodes.term("reward_accuracy").mean() - run.term("reward_accuracy").mean()
+        lacks = [f"{regret.to_plan.mean():.4f}", f"{accuracy:.4f}", f"{regret.to_relaxed.mean():.4f}"]
         exchanged = [f"{1e3 * worth[0]:.0f}", f"{worth[1]:.4f}"]
         own = cells(units_of(run.terms).mean(axis=0))
         table.add_row(run.policy, f"{run.mean_reward().mean():.4f}", *lacks, *own, *exchanged)
