@@ -117,8 +117,13 @@ def _section(comparison: Comparison, name: str, bracket: Bracket) -> str:
     sentences = []
     for method in comparison.learned:
         rule, share = recovered(comparison, bracket, name, method)
-        text_of_share = f"{100 * share:.0f} % of what separates the best rule ({rule}) from the plan"
-        sentences.append(f"{method} recovers {text_of_share}.")
+        whole = f"of what separates the best rule ({rule}) from the plan"
+        part = (
+            f"recovers {100 * share:.0f} % {whole}"
+            if share >= 0.0
+            else f"recovers nothing {whole}: it is behind the rule"
+        )
+        sentences.append(f"{method} {part}.")
     return "\n\n".join([text, table(head, rows), *sentences])
 
 
