@@ -105,10 +105,13 @@ def rollout(
     keep_rows: bool = False,
     keep_latencies: bool = False,
     progress: Callable[[int], None] | None = None,
+    streams: Sequence[int] | None = None,
+    policy_seed: int | None = None,
 ) -> Episodes:
     """Run a policy for one episode on each window.
 
     Environment `i` of every call with the same seed is the same world, whatever the policy (common random numbers).
+    With `streams` a part of the windows runs in the worlds that it has when all of them run together.
 
     Args:
         policy: Decides.
@@ -120,12 +123,16 @@ def rollout(
         keep_rows: Keep the measured rows (for drawing).
         keep_latencies: Count every request's latency into `latency_counts`.
         progress: Called with the number of intervals done.
+        streams: Number of each window's world, (N,); None: its position.
+        policy_seed: Of policies that draw; None: `seed`.
     """
     n, intervals = len(windows), problem.params.episode_intervals
     preference = check_weights(weights, n)
     simulator = Simulator(problem, traces, n, weights=preference, windows=windows, records=keep_latencies)
+    if streams is not None:
+        simulator.state.stream[:] = streams
     measured = simulator.reset(seed)
-    policy.reset(problem, n, preference, seed)
+    policy.reset(problem, n, preference, seed if policy_seed is None else policy_seed)
     terms = np.empty((intervals, n, len(TERMS)))
     actions = np.empty((intervals, n, 4), dtype=np.int64)
     rows = np.empty((intervals, n, measured.rows.shape[1] if keep_rows else 0))

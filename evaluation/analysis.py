@@ -224,6 +224,7 @@ def analyse(
         comparison.scores(BEST_FIXED, weights_name),
         comparison.traces,
         rng,
+        strata=comparison.strata,
     )
     windows = evaluation_windows(traces, problem, repeats)
     guide = _policy_of(best.method, policies)

@@ -14,7 +14,7 @@ from .fixed import BEST_FIXED, FixedByWeights, search_fixed
 from .metrics import episode_metrics
 from .scores import ActionCounts, Comparison, EpisodeLabel, Method, Run, Weights, methods_of
 
-__all__ = ["Progress", "compare", "decision_time_s"]
+__all__ = ["Progress", "check_inputs", "compare", "decision_time_s", "episode_labels", "facts_of"]
 
 Progress = Callable[[str, int, int], None]
 
@@ -54,7 +54,7 @@ def compare(
     """
     presets = dict(weights) if weights is not None else {"default": problem.scenario.objective.weights}
     methods = methods_of(policies)
-    _check(methods, traces, presets, repeats, best_fixed)
+    check_inputs(methods, traces, presets, repeats, best_fixed)
     windows = evaluation_windows(traces, problem, repeats)
     work = _Work(progress, sum(len(m.members) for m in methods) * len(presets) + best_fixed * (len(presets) + 2))
     first = next(iter(presets.values()))
@@ -91,11 +91,11 @@ def compare(
         methods=tuple(sorted((m.name for m in methods), key=lambda name: not _is_learned(methods, name))),
         learned=tuple(m.name for m in methods if m.learned),
         presets=presets,
-        episodes=_labels(traces, windows, problem, repeats),
+        episodes=episode_labels(traces, windows, problem, repeats),
         runs=tuple(runs),
         decision_one_s=decisions,
         seed=seed,
-        facts=_facts(problem),
+        facts=facts_of(problem),
         notes=notes,
     )
 
@@ -118,13 +118,18 @@ def decision_time_s(
     return float(np.median(spent[1:] or spent))
 
 
-def _check(
-    methods: Sequence[Method],
+def check_inputs(
+    methods: Sequence[object],
     traces: Sequence[LinkTrace],
     presets: Mapping[str, Weights],
     repeats: int,
     best_fixed: bool,
 ) -> None:
+    """Make sure that there is something to compare.
+
+    Raises:
+        InputError: No policy, no trace, no preference, or no repeat.
+    """
     if not methods and not best_fixed:
         raise InputError("policies", "", "must name at least one policy")
     if not traces:
@@ -169,9 +174,10 @@ def _run(method: str, member: str, weights_name: str, episodes: Episodes, proble
     return Run(method, member, weights_name, scores, episodes.latency_counts, actions, episodes.decision_s)
 
 
-def _labels(
+def episode_labels(
     traces: Sequence[LinkTrace], windows: Sequence[Window], problem: Problem, repeats: int
 ) -> tuple[EpisodeLabel, ...]:
+    """What each window of `evaluation_windows` ran on."""
     width_s = problem.params.interval_s
     return tuple(
         EpisodeLabel(traces[w.trace].name, traces[w.trace].mode, w.offset * width_s, k % repeats)
@@ -179,7 +185,8 @@ def _labels(
     )
 
 
-def _facts(problem: Problem) -> dict[str, object]:
+def facts_of(problem: Problem) -> dict[str, object]:
+    """What a reader of raw scores needs to know of the problem."""
     return {
         "scenario": problem.scenario.name,
         "fingerprint": problem.fingerprint(),

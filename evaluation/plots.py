@@ -18,7 +18,7 @@ from ..envs.rollout import latency_edges_s
 from .scores import Comparison
 from .summary import Row, action_shares
 
-__all__ = ["actions_svg", "differences_svg", "latency_svg", "parts_svg", "to_svg"]
+__all__ = ["STYLE", "actions_svg", "differences_svg", "latency_svg", "parts_svg", "to_svg"]
 
 Floats = NDArray[np.float64]
 
@@ -32,13 +32,14 @@ PARTS = {
 _PATH = re.compile(r'\bd="[^"]*"')
 _LONG = re.compile(r"(\d\.\d\d)\d+")
 _BETTER, _WORSE, _UNCLEAR = "#2a7f3f", "#c23b22", "#777777"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+"""Of every picture of a page."""
 
 
 def to_svg(figure: Figure, salt: str) -> str:
@@ -49,7 +50,7 @@ def to_svg(figure: Figure, salt: str) -> str:
         salt: Different for every figure of a page: identifiers inside depend on it.
     """
     buffer = io.StringIO()
-    with rc_context({**_STYLE, "svg.hashsalt": salt}):
+    with rc_context({**STYLE, "svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
@@ -63,7 +64,7 @@ def _figure(width: float, height: float) -> Figure:
 def differences_svg(rows: Sequence[Row], reference: str, salt: str) -> str:
     """Reference minus every other method, paired, with intervals; what lies far outside is an arrow with its value."""
     compared = [row for row in rows if row.versus is not None]
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(8.5, 1.0 + 0.3 * max(len(compared), 1))
         axis = figure.subplots()
         if compared:
@@ -102,7 +103,7 @@ def _draw_differences(axis: Axes, compared: Sequence[Row]) -> None:
 
 def parts_svg(rows: Sequence[Row], salt: str) -> str:
     """What each method's reward is lost to: bars of the reward's parts, longer is worse."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(8.5, 1.2 + 0.3 * len(rows))
         axis = figure.subplots()
         left = np.zeros(len(rows))
@@ -128,7 +129,7 @@ def parts_svg(rows: Sequence[Row], salt: str) -> str:
 def latency_svg(comparison: Comparison, methods: Sequence[str], weights_name: str, salt: str) -> str:
     """Share of requests that took longer than a time, on logarithmic axes: the tail, failures at its end."""
     edges = latency_edges_s(comparison.timeout_s)
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = _figure(8.5, 4.0)
         axis = figure.subplots()
         for k, method in enumerate(methods):
@@ -172,7 +173,7 @@ def actions_svg(comparison: Comparison, methods: Sequence[str], weights_name: st
         [labels[0][k] for k in np.flatnonzero(used)] + ["other"],
     )
     titles = ("placement (device | edge | cloud stages)", "exit threshold", "route", "VM target")
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         widths = [len(names) + 1 for names in labels]
         figure = _figure(max(8.5, 2.2 + 0.24 * sum(widths)), 1.9 + 0.26 * len(methods))
         axes = figure.subplots(1, 4, width_ratios=widths)

@@ -15,11 +15,15 @@ from matplotlib import rc_context
 from ..envs import Problem
 from ..envs.render import draw_episode
 from .drawn import DrawnEpisode, load_episodes
+from .improvement import Profile
 from .metrics import METRICS, Metric, metric
+from .pareto import pareto_front, points_of
 from .plots import actions_svg, differences_svg, latency_svg, parts_svg, to_svg
+from .plots_robust import front_svg, profiles_svg
 from .scores import Comparison
+from .standing import Standing, profiles_of, standings_of
 from .storage import load_comparison, write_atomically
-from .summary import Row, mode_values, reference_method, rows_of
+from .summary import mode_values, reference_method
 from .tables import half_width, interval_text
 
 __all__ = ["write_report"]
@@ -44,6 +48,7 @@ class _Section:
     parts: str
     latency: str
     actions: str
+    profiles: str
     mode_head: list[Metric]
     modes: list[dict[str, Any]]
 
@@ -77,6 +82,7 @@ def write_report(folder: Path, problem: Problem | None = None, rng: np.random.Ge
         logs=len(set(comparison.traces)),
         metrics=METRICS,
         decisions=_decisions(comparison),
+        front=_front(comparison),
         version=metadata.version("edgecloud"),
     )
     path = folder / REPORT
@@ -93,26 +99,38 @@ def _template() -> jinja2.Template:
 
 
 def _section(comparison: Comparison, name: str, rng: np.random.Generator) -> _Section:
-    rows = rows_of(comparison, name, rng)
+    standings = standings_of(comparison, name, rng)
+    rows = [standing.row for standing in standings]
     methods = [row.method for row in rows]
     reference = reference_method(comparison, name)
+    banded = list(dict.fromkeys([reference, *(m for m in methods if m != reference)][:2]))
     return _Section(
         name=name,
         preference=", ".join(f"{x:g}" for x in comparison.presets[name]),
         reference=reference,
         head=[metric(column) for column in _MAIN_COLUMNS],
-        table=[_cells(row) for row in rows],
+        table=[_cells(standing) for standing in standings],
         differences=differences_svg(rows, reference, f"difference-{name}"),
         parts=parts_svg(rows, f"parts-{name}"),
         latency=latency_svg(comparison, methods, name, f"latency-{name}"),
         actions=actions_svg(comparison, methods, name, f"actions-{name}"),
+        profiles=profiles_svg(_profiles(comparison, methods, name, rng), banded, f"profiles-{name}"),
         mode_head=[metric(column) for column in _MODE_COLUMNS],
         modes=_modes(comparison, methods, name),
     )
 
 
-def _cells(row: Row) -> dict[str, Any]:
+def _profiles(
+    comparison: Comparison, methods: Sequence[str], name: str, rng: np.random.Generator
+) -> dict[str, Profile]:
+    """Performance profiles, the best method first."""
+    found = profiles_of(comparison, name, rng)
+    return {method: found[method] for method in methods}
+
+
+def _cells(standing: Standing) -> dict[str, Any]:
     """One row of the main table, formatted."""
+    row, better = standing.row, standing.improvement
     versus, sign = "", ""
     if row.versus is not None:
         versus = interval_text(row.versus.difference)
@@ -124,7 +142,9 @@ def _cells(row: Row) -> dict[str, Any]:
         "reward": f"{row.reward.mean:.4f}",
         "interval": f"[{row.reward.low:.4f}, {row.reward.high:.4f}]",
         "half_width": f"{half_width(row.reward):.4f}",
-        "iqm": f"{row.reward.iqm:.4f}",
+        "iqm": f"{row.reward.iqm:.4f} [{row.reward.iqm_low:.4f}, {row.reward.iqm_high:.4f}]",
+        "better": "" if better is None else f"{better.mean:.2f} [{better.low:.2f}, {better.high:.2f}]",
+        "late": f"{100 * standing.late:.1f}",
         "versus": versus,
         "wins": "" if row.versus is None else f"{100 * row.versus.wins:.0f}",
         "sign": sign,
@@ -156,12 +176,23 @@ def _modes(comparison: Comparison, methods: Sequence[str], name: str) -> list[di
     return rows
 
 
-def _decisions(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """Decision time per method: one at a time, and amortised over the batch."""
+def _front(comparison: Comparison) -> str:
+    """The picture of latency, dollars and leakage."""
+    front = pareto_front(points_of(comparison))
+    return front_svg(front, list(comparison.presets), comparison.learned, "front")
+
+
+def _decisions(comparison: Comparison) -> list[tuple[str, str, str, str]]:
+    """Decision time per method: one at a time, its share of the interval, and amortised over the batch."""
+    interval_s = float(str(comparison.facts["interval_s"]))
+    one = comparison.decision_one_s
     batch = {
         m: float(np.mean([run.decision_s for run in comparison.runs if run.method == m])) for m in comparison.methods
     }
-    return [(m, f"{1e3 * comparison.decision_one_s[m]:.3f}", f"{1e3 * batch[m]:.4f}") for m in comparison.methods]
+    return [
+        (m, f"{1e3 * one[m]:.3f}", f"{100 * one[m] / interval_s:.4f}", f"{1e3 * batch[m]:.4f}")
+        for m in comparison.methods
+    ]
 
 
 def _format(entry: Metric, value: float) -> str:

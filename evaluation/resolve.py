@@ -13,7 +13,15 @@ from ..errors import InputError, did_you_mean
 from .fixed import BEST_FIXED
 from .scores import Method, methods_of
 
-__all__ = ["resolve_methods", "resolve_policy", "resolve_weights", "split_specs"]
+__all__ = [
+    "method_of",
+    "named",
+    "resolve_methods",
+    "resolve_policy",
+    "resolve_weights",
+    "split_specs",
+    "wanted_specs",
+]
 
 
 def split_specs(text: str) -> list[str]:
@@ -38,27 +46,43 @@ def resolve_methods(runs: Sequence[str], against: str = "all") -> tuple[tuple[Me
 
     Args:
         runs: Run folders, checkpoints, names of rules, `module:Class` or `file.py:Class`.
-        against: Rules, separated by commas; 'all': every shipped rule and 'best-fixed'; 'none'.
+        against: Rules, separated by commas; 'all' among them: every shipped rule and 'best-fixed'; 'none'.
 
     Raises:
         InputError: Something named does not exist or cannot be loaded.
     """
-    specs = split_specs(against)
-    if specs == ["all"]:
-        specs = [*list_policies(), BEST_FIXED]
-    elif specs == ["none"]:
-        specs = []
-    wanted = [spec for spec in (*runs, *specs) if spec != BEST_FIXED]
-    methods = methods_of([_method(spec) for spec in dict.fromkeys(wanted)])
-    return methods, BEST_FIXED in (*runs, *specs)
+    wanted, best_fixed = wanted_specs(runs, against)
+    return methods_of([method_of(spec) for spec in wanted]), best_fixed
 
 
-def _method(spec: str) -> Method:
+def wanted_specs(runs: Sequence[str], against: str = "all") -> tuple[tuple[str, ...], bool]:
+    """What a command line names, each once, and whether the best fixed action is among it; see `resolve_methods`."""
+    specs = [spec for spec in split_specs(against) if spec != "none"]
+    if "all" in specs:
+        specs = [*list_policies(), BEST_FIXED, *(spec for spec in specs if spec != "all")]
+    wanted = dict.fromkeys(spec for spec in (*runs, *specs) if spec != BEST_FIXED)
+    return tuple(wanted), BEST_FIXED in (*runs, *specs)
+
+
+def named(spec: str) -> tuple[str, str]:
+    """The name that a `NAME=PATH` gives, empty where there is none, and what is named.
+
+    >>> named("lab=runs/d"), named("dp:horizon=3"), named("runs/a=b")
+    (('lab', 'runs/d'), ('', 'dp:horizon=3'), ('', 'runs/a=b'))
+    """
     name, equals, rest = spec.partition("=")
-    if equals and ":" not in name and "/" not in name:
-        return Method(name, *_loaded(rest))
-    policy, label, learned = _loaded(spec)
-    return Method(policy[0].name, policy, label, learned)
+    return (name, rest) if equals and ":" not in name and "/" not in name else ("", spec)
+
+
+def method_of(spec: str) -> Method:
+    """The method of one member that a specification means.
+
+    Raises:
+        InputError: It does not exist or cannot be loaded.
+    """
+    name, rest = named(spec)
+    policy, label, learned = _loaded(rest)
+    return Method(name or policy[0].name, policy, label, learned)
 
 
 def _loaded(spec: str) -> tuple[tuple[Policy, ...], tuple[str, ...], bool]:

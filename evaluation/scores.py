@@ -135,6 +135,16 @@ class Comparison:
         return [f"{label.mode}/{label.trace}" for label in self.episodes]
 
     @property
+    def strata(self) -> list[str]:
+        """Transport mode of each episode's log, (W,): the strata that logs are drawn within."""
+        return [label.mode for label in self.episodes]
+
+    @property
+    def pieces(self) -> list[str]:
+        """Piece of a log that each episode ran on, (W,); its episodes differ in the world drawn."""
+        return [f"{label.mode}/{label.trace}@{label.start_s:g}" for label in self.episodes]
+
+    @property
     def modes(self) -> tuple[str, ...]:
         """Transport modes, sorted."""
         return tuple(sorted({label.mode for label in self.episodes}))

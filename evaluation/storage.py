@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["load_comparison", "save_comparison", "write_atomically"]
 FORMAT = 1
 SCORES = "scores.json"
 TABLE = "scores.csv"
+MACHINE = "machine.json"
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -38,8 +40,30 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise InputError(path, "", f"must be a file that can be written ({error.strerror})") from error
 
 
-def save_comparison(comparison: Comparison, folder: Path, provenance: dict[str, Any] | None = None) -> Path:
-    """Write `scores.json` and `scores.csv` into a folder, atomically, and return the JSON's path."""
+def save_comparison(
+    comparison: Comparison,
+    folder: Path,
+    provenance: dict[str, Any] | None = None,
+    *,
+    machine: dict[str, Any] | None = None,
+) -> Path:
+    """Write `scores.json` and `scores.csv` into a folder, atomically, and return the JSON's path.
+
+    Args:
+        comparison: Raw scores.
+        folder: Made if need be.
+        provenance: What a reader needs to make the same scores again.
+        machine: The part of the provenance that belongs to a machine and a moment. If it is given, it goes to
+            `machine.json` together with the decision times, and the other files hold nothing but what another run of
+            the same comparison gives again, byte for byte.
+    """
+    apart = machine is not None
+    if machine is not None:
+        times = [run.decision_s for run in comparison.runs]
+        extra = {"provenance": machine, "decision_one_s": comparison.decision_one_s, "decision_s": times}
+        write_atomically(folder / MACHINE, (json.dumps(extra, indent=1) + "\n").encode())
+    else:
+        (folder / MACHINE).unlink(missing_ok=True)
     content = {
         "format": FORMAT,
         "provenance": provenance or {},
@@ -49,10 +73,10 @@ def save_comparison(comparison: Comparison, folder: Path, provenance: dict[str, 
         "methods": list(comparison.methods),
         "learned": list(comparison.learned),
         "notes": list(comparison.notes),
-        "decision_one_s": comparison.decision_one_s,
+        "decision_one_s": {} if apart else comparison.decision_one_s,
         "metrics": [entry.name for entry in METRICS],
         "episodes": [[label.trace, label.mode, label.start_s, label.repeat] for label in comparison.episodes],
-        "runs": [_run_content(run) for run in comparison.runs],
+        "runs": [_run_content(run, apart) for run in comparison.runs],
     }
     write_atomically(folder / TABLE, _csv(comparison).encode())
     path = folder / SCORES
@@ -81,10 +105,24 @@ def load_comparison(path: str | Path) -> tuple[Comparison, dict[str, Any]]:
     if content.get("metrics") != names:
         raise InputError(file, "metrics", f"must be {names}", content.get("metrics"), "evaluate again")
     try:
-        return _comparison(content), dict(content["provenance"])
+        return _with_machine(_comparison(content), dict(content["provenance"]), file.with_name(MACHINE))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         rule = f"must be complete raw scores ({type(error).__name__}: {error})"
         raise InputError(file, "", rule, remedy="evaluate again") from error
+
+
+def _with_machine(comparison: Comparison, provenance: dict[str, Any], file: Path) -> tuple[Comparison, dict[str, Any]]:
+    """Put decision times and the rest of the provenance back where they stand apart; without them, times are NaN."""
+    if comparison.decision_one_s or not comparison.runs:
+        return comparison, provenance
+    nothing = dict.fromkeys(comparison.methods, math.nan)
+    if not file.is_file():
+        return replace(comparison, decision_one_s=nothing), provenance
+    extra = json.loads(file.read_text(encoding="utf-8"))
+    times = zip(comparison.runs, extra["decision_s"], strict=True)
+    runs = tuple(replace(run, decision_s=float(seconds)) for run, seconds in times)
+    one = {name: float(extra["decision_one_s"][name]) for name in comparison.methods}
+    return replace(comparison, runs=runs, decision_one_s=one), {**provenance, **extra["provenance"]}
 
 
 def _comparison(content: dict[str, Any]) -> Comparison:
@@ -103,12 +141,12 @@ def _comparison(content: dict[str, Any]) -> Comparison:
     )
 
 
-def _run_content(run: Run) -> dict[str, Any]:
+def _run_content(run: Run, apart: bool) -> dict[str, Any]:
     return {
         "method": run.method,
         "member": run.member,
         "weights": run.weights_name,
-        "decision_s": run.decision_s,
+        "decision_s": None if apart else run.decision_s,
         "scores": [[_finite(float(x)) for x in row] for row in run.scores],
         "latencies": [_pack(counts) for counts in run.latency_counts],
         "actions": [
@@ -133,7 +171,7 @@ def _run(content: dict[str, Any], episodes: int, bins: int) -> Run:
         scores=scores,
         latency_counts=np.stack([_unpack(packed, bins) for packed in content["latencies"]]),
         actions=tuple(actions),
-        decision_s=float(content["decision_s"]),
+        decision_s=math.nan if content["decision_s"] is None else float(content["decision_s"]),
     )
 
 

@@ -75,13 +75,14 @@ def _row(comparison: Comparison, method: str, weights_name: str, reference: str,
     rewards = comparison.scores(method, weights_name)
     versus = None
     if method != reference:
-        versus = paired_difference(comparison.scores(reference, weights_name), rewards, comparison.traces, rng)
+        theirs = comparison.scores(reference, weights_name)
+        versus = paired_difference(theirs, rewards, comparison.traces, rng, strata=comparison.strata)
     shares = action_shares(comparison, method, weights_name)
     return Row(
         method=method,
         learned=method in comparison.learned,
         members=len(runs),
-        reward=estimate(rewards, comparison.traces, rng),
+        reward=estimate(rewards, comparison.traces, rng, strata=comparison.strata),
         values=_values(comparison, method, weights_name),
         versus=versus,
         decision_one_s=comparison.decision_one_s.get(method, float("nan")),

@@ -58,7 +58,7 @@ def test_it_needs_nothing_else_and_escapes(page: Path) -> None:
 
 def test_its_pictures_are_well_formed(page: Path, comparison: Comparison) -> None:
     pictures = re.findall(r"<svg.*?</svg>", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(pictures) == 4 * len(comparison.presets) + 2
+    assert len(pictures) == 5 * len(comparison.presets) + 3
     for picture in pictures:
         ElementTree.fromstring(picture)
 

@@ -6,6 +6,7 @@ import typer
 
 from . import platforms, prices, profiles, scenario, traces
 from .bounds import bounds
+from .compare import compare
 from .evaluate import evaluate
 from .profile import profile
 from .train import train
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(bounds)
 app.command()(profile)
 app.add_typer(scenario.app, name="scenario")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..envs import Problem
     from ..traces import LinkTrace, TraceSet
 
-__all__ = ["evaluate", "part_of", "progress_bar"]
+__all__ = ["evaluate", "inputs_of", "part_of", "progress_bar"]
 
 PARTS = ("test", "validation", "train")
 
@@ -74,7 +74,7 @@ def evaluate(
         return
     if out and Path(out).exists() and not Path(out).is_dir():
         raise InputError("--out", "", "must be a folder", out)
-    problem, chosen, remark = _inputs(runs or [], scenario, traces)
+    problem, chosen, remark = inputs_of(runs or [], scenario, traces)
     links = part_of(chosen, part)
     presets = resolve_weights(weights, problem.scenario)
     methods, fixed = resolve_methods(runs or [], against)
@@ -101,7 +101,7 @@ def evaluate(
         console.print(f"wrote {write_report(Path(out), problem)} and the raw scores beside it", markup=False)
 
 
-def _inputs(runs: Sequence[str], scenario: str, traces: str) -> tuple[Problem, TraceSet, str]:
+def inputs_of(runs: Sequence[str], scenario: str, traces: str) -> tuple[Problem, TraceSet, str]:
     """The problem and the traces, by default those of the first run; and a remark if some run's traces were others."""
     from ..agents import open_run
     from ..agents.runs import traces_digest
