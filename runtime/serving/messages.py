@@ -1,7 +1,7 @@
 """What device, edge and cloud say to each other: a msgpack header of a strict schema, then the tensor's raw bytes.
 
-A message is `ECM1`, the header's length (4 bytes, little-endian), the header, and what remains is the tensor. Nothing in
-it is executable, every size is limited before memory is reserved, and whatever breaks a rule is a `MessageError`.
+A message is `ECM1`, the header's length (4 bytes, little-endian), the header, and what remains is the tensor. Nothing
+in it is executable, every size is limited before memory is reserved, and whatever breaks a rule is a `MessageError`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from ...errors import InputError
 from .fields import Check, MessageError, binary, check_fields, flag, integer, number, text, words
@@ -165,7 +165,7 @@ def _plan(name: str, value: object) -> Plan:
 
 
 def _timings(name: str, value: object) -> Timings:
-    return Timings(**check_fields(value, _TIMINGS, name, partial=True))  # type: ignore[typeddict-item]
+    return cast(Timings, check_fields(value, _TIMINGS, name, partial=True))
 
 
 def _segments(name: str, value: object) -> tuple[tuple[int, int], ...]:

@@ -8,7 +8,22 @@ from typing import Protocol
 
 from .plan import Plan
 
-__all__ = ["NullObserver", "Observer", "ServedRequest"]
+__all__ = ["GAUGES", "NullObserver", "Observer", "ServedRequest"]
+
+
+GAUGES = (
+    "device_queue",
+    "uplink_queue",
+    "uplink_queue_bytes",
+    "edge_queue",
+    "cloud_queue",
+    "edge_load",
+    "vm_running",
+    "vm_booting",
+    "warm_instances",
+    "busy_instances",
+)
+"""Levels that the device reports: its own, and those in the edge server's status."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +103,7 @@ class Observer(Protocol):
         """A transfer of so many bytes began, `t` seconds after the device's start; `uplink_finished` follows."""
 
     def uplink_finished(self, size_bytes: int, seconds: float) -> None:
-        """The transfer ended: so many bytes were delivered (fewer if it was given up) in so many seconds, without latency."""
+        """It ended: so many bytes were delivered (fewer if it was given up) in so many seconds, without latency."""
 
     def rtt(self, seconds: float) -> None:
         """A round trip between device and edge was measured."""
@@ -97,8 +112,7 @@ class Observer(Protocol):
         """A request was answered or failed; exactly once for each that arrived."""
 
     def gauge(self, name: str, value: float) -> None:
-        """A level changed: `device_queue`, `uplink_queue`, `uplink_queue_bytes`, `edge_queue`, `cloud_queue`,
-        `edge_load`, `vm_running`, `vm_booting`, `warm_instances`, `busy_instances`."""
+        """A level changed: one of `GAUGES`."""
 
 
 class NullObserver:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...errors import InputError
 from .fields import Check, MessageError, binary, check_fields, words
 
-__all__ = ["ENCODINGS", "Encoding", "Payload", "pack", "payload_from", "payload_header", "unpack"]
+__all__ = ["ENCODINGS", "LOSSLESS", "Encoding", "Payload", "pack", "payload_from", "payload_header", "unpack"]
 
 MAX_ELEMENTS = 1 << 24
 MAX_DIMENSIONS = 8
@@ -67,6 +67,8 @@ class Encoding:
         """Whether the receiver gets the very bits."""
         return self.dtype == "fp32"
 
+
+LOSSLESS = Encoding()
 
 ENCODINGS = tuple(f"{dtype}{tail}" for dtype in ("fp32", "fp16", "int8", "int8c") for tail in ("", "+lz4", "+zstd"))
 """Every encoding, as `Encoding.parse` reads them."""
@@ -137,7 +139,7 @@ def payload_from(header: object, data: memoryview) -> Payload:
     return payload
 
 
-def pack(tensor: Tensor, encoding: Encoding = Encoding()) -> Payload:  # noqa: B008 - frozen
+def pack(tensor: Tensor, encoding: Encoding = LOSSLESS) -> Payload:
     """Encode a tensor.
 
     Args:
@@ -153,7 +155,7 @@ def pack(tensor: Tensor, encoding: Encoding = Encoding()) -> Payload:  # noqa: B
     elif dtype == "fp32":
         value = value.float()
     raw = np.ascontiguousarray(_channels_last(value).numpy()).astype(_NUMPY[dtype], copy=False)
-    data = memoryview(raw).cast("B") if raw.size else memoryview(b"")
+    data = memoryview(raw.reshape(-1).view(np.uint8).data)
     return Payload(dtype, tuple(tensor.shape), encoding.compression, scales, _compress(data, encoding.compression))
 
 
