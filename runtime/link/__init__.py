@@ -1,1 +1,10 @@
-"""A recorded link replayed between two processes, and how faithfully."""
+"""A recorded link replayed between two processes, and how faithfully.
+
+`Shaper` is a TCP proxy that needs no privileges; `RateSchedule` is the exact integral that it follows.
+"""
+
+from .pipe import PipeStats
+from .schedule import RateSchedule
+from .shaper import Shaper, ShaperStats
+
+__all__ = ["PipeStats", "RateSchedule", "Shaper", "ShaperStats"]
