@@ -59,9 +59,9 @@ class Recorder:
     """Writes a recording, one JSON object per line, from a thread of its own.
 
     The journal's lines have a `kind`: one `header`, then `decision`, `interval`, `request` and `event` as they come,
-    and an `end`. Numbers are in SI units; an unknown one is null. Whoever records never waits: lines go through a bounded
-    queue, and lines that the disk (or the queue) has no room for are counted in `lost` and left out. Writing is tried
-    again, so a recording goes on when there is room again; the reader skips a line that was cut off.
+    and an `end`. Numbers are in SI units; an unknown one is null. Whoever records never waits: lines go through a
+    bounded queue, and lines that the disk (or the queue) has no room for are counted in `lost` and left out. Writing is
+    tried again, so a recording goes on when there is room again; the reader skips a line that was cut off.
 
     Args:
         folder: Made if need be; must hold no recording yet.

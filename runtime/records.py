@@ -24,6 +24,7 @@ COMPONENTS = (
     "cloud_queue_s",
     "cloud_service_s",
     "init_s",
+    "pause_s",
     "propagation_s",
 )
 """Parts of a latency, in the order in which a request passes them; for an answered one they sum to it."""
@@ -68,7 +69,8 @@ class RequestRecord:
         cloud_queue_s: Waiting for a VM or an instance.
         cloud_service_s: Running there.
         init_s: Cold start: set-up and initialisation.
-        propagation_s: Between device and edge, both ways: round trip without serialisation.
+        pause_s: Waiting for a placement to be loaded, on all tiers.
+        propagation_s: The rest: round trip between device and edge, overhead of the system.
         cut_device: Plan: stages before it run on the device.
         cut_edge: Plan: stages from `cut_device` to it run at the edge.
         threshold: Plan: index into `problem.thresholds`.
@@ -115,6 +117,7 @@ class RequestRecord:
     cloud_queue_s: float = 0.0
     cloud_service_s: float = 0.0
     init_s: float = 0.0
+    pause_s: float = 0.0
     propagation_s: float = 0.0
     cut_device: int = 0
     cut_edge: int = 0

@@ -17,6 +17,7 @@ from ..envs.simulator import check_weights
 from ..errors import InputError, did_you_mean
 from .in_force import InForce
 from .records import RequestRecord, completed
+from .served import Judge, ServedLike, record_of
 
 __all__ = ["GAUGES", "METERS", "Interval", "Telemetry"]
 
@@ -84,10 +85,17 @@ class Telemetry:
         problem: The compiled problem: the row's constants, prices, power.
         weights: Preference (3,); None: the scenario's.
         rate_bps: Uplink rate before the first transfer; None: unknown.
+        judge: Says of an answer whether it was right; None: nobody knows, and accuracy is not charged.
     """
 
-    def __init__(self, problem: Problem, weights: ArrayLike | None = None, rate_bps: float | None = None) -> None:
-        self.problem = problem
+    def __init__(
+        self,
+        problem: Problem,
+        weights: ArrayLike | None = None,
+        rate_bps: float | None = None,
+        judge: Judge | None = None,
+    ) -> None:
+        self.problem, self._judge = problem, judge
         self._weights = check_weights(problem.scenario.objective.weights if weights is None else weights, 1)[0]
         self._lock = threading.RLock()
         self._sources: list[Callable[[], Gauges]] = []
@@ -103,6 +111,8 @@ class Telemetry:
         self._open: list[tuple[float, float]] = []
         self._modem_bps: float | None = None
         self._rate_known = False
+        self.unmeasured_intervals = 0
+        """Intervals in a row that showed nothing of the link's rate."""
         self._meter = self._meter_before = 0.0
         self._pauses = 0
         self._row = self._first_row()
@@ -125,6 +135,14 @@ class Telemetry:
         row[column("weights") : column("weights") + 3] = self._weights
         self._show_plan(row)
         return row
+
+    def begin(self, now: float) -> None:
+        """The first interval starts at `now`; what was reported as arrived before is forgotten."""
+        with self._lock:
+            early = [t for t in self._arrivals if t < now]
+            self._inside -= len(early)
+            self._arrivals = self._arrivals[len(early) :]
+            self._begin_s = now
 
     # -- events, from any thread
 
@@ -158,10 +176,14 @@ class Telemetry:
         with self._lock:
             self._row[column("rtt_s")] = seconds
 
-    def answered(self, record: RequestRecord) -> None:
-        """A request was answered, or failed."""
+    def answered(self, record: RequestRecord | ServedLike) -> None:
+        """A request was answered, or failed: its record, or what the device client knows of it."""
+        if isinstance(record, RequestRecord):
+            complete = completed(self.problem, record)
+        else:
+            complete = record_of(self.problem, record, self._judge)
         with self._lock:
-            self._answers.append(completed(self.problem, record))
+            self._answers.append(complete)
 
     def gauge(self, name: str, value: float) -> None:
         """Set one of `GAUGES` or `METERS`; it holds until it is set again.
@@ -187,6 +209,22 @@ class Telemetry:
     def watch(self, source: Callable[[], Gauges]) -> None:
         """Ask a source for gauges whenever an interval ends; it must not wait. One that raises is counted."""
         self._sources.append(source)
+
+    @property
+    def weights(self) -> Floats:
+        """Preference in force, float64 (3,)."""
+        return self._weights.copy()
+
+    def set_weights(self, weights: ArrayLike) -> None:
+        """Change the preference, (3,) on the simplex; the next row shows it.
+
+        Raises:
+            InputError: It is not on the simplex.
+        """
+        checked = check_weights(weights, 1)[0]
+        with self._lock:
+            self._weights = checked
+            self._row[column("weights") : column("weights") + 3] = checked
 
     def decided(self, action: Iterable[int]) -> None:
         """An action (placement, threshold, route, VM target) came into force for the coming interval."""
@@ -264,6 +302,8 @@ class Telemetry:
         """The link's rate in the interval that ends; None: still unknown."""
         bits, seconds = self._sent_bits, self._sent_s
         self._sent_bits = self._sent_s = 0.0
+        known = self._modem_bps is not None or seconds > 0.0
+        self.unmeasured_intervals = 0 if known else self.unmeasured_intervals + 1
         if self._modem_bps is not None:
             return self._modem_bps
         if seconds > 0.0:
