@@ -22,13 +22,16 @@ from ..source import versions
 from .records import RequestRecord
 from .telemetry import Interval
 
-__all__ = ["FORMAT", "Decided", "Recorder"]
+__all__ = ["ARRAYS", "FORMAT", "JOURNAL", "Decided", "Recorder"]
 
 Floats = NDArray[np.float64]
 
 FORMAT = 1
 JOURNAL = "recording.jsonl"
 """Name of the append-only file in a recording's folder."""
+
+ARRAYS = "recording.npz"
+"""Name of the arrays beside it, written at the end."""
 
 _ROOM = 65_536  # lines that may wait for the disk; about half a kilobyte each
 _RETRY_S = 1.0
@@ -82,7 +85,7 @@ class Recorder:
         policy: str,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder = Path(folder)
+        self.folder, self._problem = Path(folder), problem
         self.path = self.folder / JOURNAL
         if self.path.exists():
             raise InputError(
@@ -124,7 +127,7 @@ class Recorder:
         self._put({"kind": "event", "name": name, **facts})
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Write what is waiting and end the recording."""
+        """Write what is waiting, end the recording, and write its arrays where there is room."""
         if not self._thread.is_alive():
             return
         self._put({"kind": "end", "lost": self.lost})
@@ -133,6 +136,16 @@ class Recorder:
         except queue.Full:
             self.lost += self._lines.qsize()
         self._thread.join(timeout_s)
+        self._save_arrays()
+
+    def _save_arrays(self) -> None:
+        """What the journal holds, as arrays; a disk that has no room for them leaves the journal as it is."""
+        from .journal import read_recording, save_arrays
+
+        try:
+            save_arrays(read_recording(self.path), self._problem)
+        except (OSError, InputError) as error:
+            self.last_error = str(error)
 
     def _put(self, content: Mapping[str, Any]) -> None:
         try:

@@ -65,7 +65,8 @@ _COPIED = (
 def record_of(problem: Problem, served: ServedLike, judge: Judge | None = None) -> RequestRecord:
     """The record of a served request.
 
-    Leakage is the profile's for the device's cut once a transfer has begun. A result from the cloud is egress. The bill of a function is the provider's; the rest follows from the seconds as in the environment.
+    Leakage is the profile's for the device's cut once a transfer has begun. A result from the cloud is egress. A
+    function is billed as its provider says; the rest follows from the seconds, as in the environment.
 
     Args:
         problem: The compiled problem.

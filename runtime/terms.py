@@ -55,7 +55,7 @@ def terms_of(
     for raw in requests:
         record = completed(problem, raw)
         t = int(np.searchsorted(ends, record.arrival_s, side="right"))
-        if t < len(out) and record.arrival_s >= intervals[0].begin_s:
+        if t < len(out) and record.arrival_s >= intervals[t].begin_s:
             judged[t] += _book(out[t], record)
     for t, interval in enumerate(intervals):
         row = out[t]
