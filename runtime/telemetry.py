@@ -86,6 +86,7 @@ class Telemetry:
         weights: Preference (3,); None: the scenario's.
         rate_bps: Uplink rate before the first transfer; None: unknown.
         judge: Says of an answer whether it was right; None: nobody knows, and accuracy is not charged.
+        first: Row (D,) to start from, for example the last one before a restart; its plan and preference are replaced.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Telemetry:
         weights: ArrayLike | None = None,
         rate_bps: float | None = None,
         judge: Judge | None = None,
+        first: ArrayLike | None = None,
     ) -> None:
         self.problem, self._judge = problem, judge
         self._weights = check_weights(problem.scenario.objective.weights if weights is None else weights, 1)[0]
@@ -116,6 +118,11 @@ class Telemetry:
         self._meter = self._meter_before = 0.0
         self._pauses = 0
         self._row = self._first_row()
+        if first is not None:
+            self._row[:] = _checked_row(first)
+            self._row[column("weights") : column("weights") + 3] = self._weights
+            self._show_plan(self._row)
+            self._rate_known = True
         if rate_bps is not None:
             self._push_rate(self._row, rate_bps)
 
@@ -327,6 +334,13 @@ class Telemetry:
     def _show_plan(self, row: Floats) -> None:
         for name, value in self._in_force.fields().items():
             row[column(name)] = value
+
+
+def _checked_row(row: ArrayLike) -> Floats:
+    values = np.asarray(row, dtype=np.float64).reshape(-1)
+    if values.shape != (width(),) or not np.isfinite(values).all():
+        raise InputError("telemetry", "first", f"must be {width()} finite numbers", values.shape)
+    return values
 
 
 def _push(row: Floats, at: int, value: float) -> None:

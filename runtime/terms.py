@@ -77,6 +77,7 @@ def _book(row: Floats, record: RequestRecord) -> int:
     row[_AT["leakage"]] += record.leakage
     for name in _SUMMED:
         row[_AT[name]] += getattr(record, name)
+    row[_AT["cold_starts"]] += float(record.cold)
     if record.failed:
         row[_AT["failed"]] += 1.0
         return 0
