@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..agents.ppo_policy import PPOPolicy
@@ -13,7 +13,10 @@ from ..errors import InputError, did_you_mean
 from .fixed import BEST_FIXED
 from .scores import Method, methods_of
 
-__all__ = ["resolve_methods", "resolve_policy", "resolve_weights", "split_specs"]
+__all__ = ["Readers", "resolve_methods", "resolve_policy", "resolve_weights", "split_specs"]
+
+Readers = Mapping[str, Callable[[Path], Policy]]
+"""Further kinds of policy files: by suffix, what reads them."""
 
 
 def split_specs(text: str) -> list[str]:
@@ -31,7 +34,9 @@ def split_specs(text: str) -> list[str]:
     return specs
 
 
-def resolve_methods(runs: Sequence[str], against: str = "all") -> tuple[tuple[Method, ...], bool]:
+def resolve_methods(
+    runs: Sequence[str], against: str = "all", readers: Readers | None = None
+) -> tuple[tuple[Method, ...], bool]:
     """Methods of a command line, and whether the best fixed action in hindsight is wanted too.
 
     Runs whose policies have the same name are training runs of one method; `NAME=PATH` gives a run another name.
@@ -39,6 +44,7 @@ def resolve_methods(runs: Sequence[str], against: str = "all") -> tuple[tuple[Me
     Args:
         runs: Run folders, checkpoints, names of rules, `module:Class` or `file.py:Class`.
         against: Rules, separated by commas; 'all': every shipped rule and 'best-fixed'; 'none'.
+        readers: Of further kinds of policy files.
 
     Raises:
         InputError: Something named does not exist or cannot be loaded.
@@ -49,27 +55,31 @@ def resolve_methods(runs: Sequence[str], against: str = "all") -> tuple[tuple[Me
     elif specs == ["none"]:
         specs = []
     wanted = [spec for spec in (*runs, *specs) if spec != BEST_FIXED]
-    methods = methods_of([_method(spec) for spec in dict.fromkeys(wanted)])
+    methods = methods_of([_method(spec, readers or {}) for spec in dict.fromkeys(wanted)])
     return methods, BEST_FIXED in (*runs, *specs)
 
 
-def _method(spec: str) -> Method:
+def _method(spec: str, readers: Readers) -> Method:
     name, equals, rest = spec.partition("=")
     if equals and ":" not in name and "/" not in name:
-        return Method(name, *_loaded(rest))
-    policy, label, learned = _loaded(spec)
+        return Method(name, *_loaded(rest, readers))
+    policy, label, learned = _loaded(spec, readers)
     return Method(policy[0].name, policy, label, learned)
 
 
-def _loaded(spec: str) -> tuple[tuple[Policy, ...], tuple[str, ...], bool]:
-    policy = resolve_policy(spec)
-    learned = isinstance(policy, PPOPolicy)
-    seed = policy.meta.get("seed") if isinstance(policy, PPOPolicy) else None
+def _loaded(spec: str, readers: Readers) -> tuple[tuple[Policy, ...], tuple[str, ...], bool]:
+    policy = resolve_policy(spec, readers)
+    learned = isinstance(policy, PPOPolicy) or getattr(policy, "learned", False) is True
+    seed = getattr(policy, "meta", {}).get("seed") if learned else None
     return (policy,), (spec if seed is None else f"seed {seed}",), learned
 
 
-def resolve_policy(spec: str) -> Policy:
+def resolve_policy(spec: str, readers: Readers | None = None) -> Policy:
     """A policy from a run folder, a checkpoint, a rule's name, `module:Class` or `file.py:Class`.
+
+    Args:
+        spec: What is named.
+        readers: Of further kinds of policy files.
 
     Raises:
         InputError: It does not exist or cannot be loaded.
@@ -77,6 +87,8 @@ def resolve_policy(spec: str) -> Policy:
     path = Path(spec)
     if path.is_dir() or path.suffix == ".npz":
         return PPOPolicy.load(path)
+    if readers and path.suffix in readers:
+        return readers[path.suffix](path)
     if "/" in spec and ":" not in spec and not path.exists():
         raise InputError("policy", "", "must be a run folder, a checkpoint or the name of a rule", spec)
     try:

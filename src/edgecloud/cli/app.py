@@ -6,7 +6,9 @@ import typer
 
 from . import platforms, prices, profiles, scenario, traces
 from .evaluate import evaluate
+from .export import export
 from .profile import profile
+from .replay import replay
 from .train import train
 
 __all__ = ["app"]
@@ -20,6 +22,8 @@ app = typer.Typer(
 )
 app.command()(train)
 app.command()(evaluate)
+app.command()(export)
+app.command()(replay)
 app.command()(profile)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(traces.app, name="traces")
