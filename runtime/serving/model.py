@@ -113,6 +113,16 @@ class SplitModel:
         segment, _ = self.segments.get(first, last)
         return run_segment(segment, tensor, threshold)
 
+    def keep_whole(self) -> None:
+        """Load the whole network once; parts are taken from it from now on, and no switch costs a pause."""
+        whole, _ = self.segments.get(0, self.stages)
+
+        def part(first: int, last: int) -> Segment:
+            heads = {after: head for after, head in whole.heads.items() if first < after <= last}
+            return Segment(first, last, whole.stages[first:last], heads, whole.final, whole.prepare)
+
+        self.segments = SegmentStore(part, 1 << 16)
+
     def whole(self) -> EarlyExitCnn:
         """The network in one piece, in evaluation mode; for comparisons and for running everything in one place."""
         network = build_network(self.network_shape)
