@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 
 __all__ = ["PARENT_VARIABLE", "end_with_parent"]
@@ -19,7 +18,7 @@ def end_with_parent() -> None:
         return
 
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(0, 1):  # not sys.stdin: its lock would disturb an ordinary exit
             pass
         os.killpg(0, signal.SIGKILL)
 

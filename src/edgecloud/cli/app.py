@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import platforms, prices, profiles, scenario, traces
+from . import link, platforms, prices, profiles, scenario, traces
 from .evaluate import evaluate
 from .export import export
 from .profile import profile
@@ -26,6 +26,7 @@ app.command()(export)
 app.command()(replay)
 app.command()(profile)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(link.app, name="link")
 app.add_typer(traces.app, name="traces")
 app.add_typer(platforms.app, name="platforms")
 app.add_typer(prices.app, name="prices")
