@@ -86,6 +86,15 @@ class RateSchedule:
             now_s = end
         return self._carried(now_s, bits)
 
+    def mean_bps(self, begin_s: float, end_s: float) -> float:
+        """Mean rate between two instants, cuts included; infinite without a trace (0 while all of it is cut)."""
+        left = [(begin_s, end_s)]
+        for low, high in self._cuts:
+            left = [part for a, b in left for part in ((a, min(b, low)), (max(a, high), b)) if part[1] > part[0]]
+        if not self._rates:
+            return math.inf if left else 0.0
+        return sum(self._total_bits(b) - self._total_bits(a) for a, b in left) / (end_s - begin_s)
+
     def _bin(self, at_s: float) -> int:
         at_s = math.fmod(at_s, self._edges[-1]) if self._rates else 0.0
         return max(0, min(bisect.bisect_right(self._edges, at_s) - 1, len(self._rtt) - 1))

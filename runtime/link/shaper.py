@@ -151,6 +151,11 @@ class Shaper:
 
         self._order(swallow)
 
+    def mean_bps(self, seconds: float) -> float:
+        """The uplink's mean rate over the last seconds, as a modem reports it."""
+        now_s = self.clock_s()
+        return self._schedules[0].mean_bps(now_s - seconds, now_s)
+
     def stats(self) -> ShaperStats:
         """The counters now."""
         up, down = self._pipes

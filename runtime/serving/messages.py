@@ -27,6 +27,7 @@ __all__ = [
     "Prepared",
     "Reply",
     "Request",
+    "Scale",
     "Status",
     "Timings",
     "decode",
@@ -136,6 +137,13 @@ class Prepared:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Please aim at this many VMs; for the cloud's gateway, on the method `Prepare`."""
+
+    vm_target: int
+
+
+@dataclass(frozen=True)
 class Status:
     """How a server is."""
 
@@ -153,7 +161,7 @@ class Status:
     draining: bool = False
 
 
-Message = Request | Reply | Prepare | Prepared | Status
+Message = Request | Reply | Prepare | Prepared | Scale | Status
 
 
 def _plan(name: str, value: object) -> Plan:
@@ -234,6 +242,7 @@ _SCHEMAS: dict[str, tuple[type[Message], dict[str, Check]]] = {
     ),
     "prepare": (Prepare, {"model": _NAME, "plan": _plan}),
     "prepared": (Prepared, {"resident": flag, "seconds": _SECONDS, "segments": _segments}),
+    "scale": (Scale, {"vm_target": integer(0, 1 << 10)}),
     "status": (
         Status,
         {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from . import link, platforms, prices, profiles, scenario, traces
+from . import link, platforms, prices, profiles, scenario, serve, traces
 from .evaluate import evaluate
 from .export import export
+from .gateway import gateway
 from .profile import profile
 from .replay import replay
 from .train import train
@@ -25,6 +26,10 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(replay)
 app.command()(profile)
+app.command()(serve.certificates)
+app.command()(serve.device)
+serve.app.command()(gateway)
+app.add_typer(serve.app, name="serve")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(link.app, name="link")
 app.add_typer(traces.app, name="traces")
