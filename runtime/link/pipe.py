@@ -77,6 +77,12 @@ class Pipe:
         self.put(0, arrived.set)
         await arrived.wait()
 
+    def restart(self) -> None:
+        """The clock was set: what is queued has arrived now, and what flies arrives at once."""
+        self._free_s = self._due_s = -math.inf
+        self._queue = deque((self._clock(), size, deliver) for _, size, deliver in self._queue)
+        self._flying = deque((self._clock(), size, deliver) for _, size, deliver in self._flying)
+
     def stats(self) -> PipeStats:
         """The counters now."""
         mean = self._late_sum_s / self._deliveries if self._deliveries else 0.0

@@ -123,6 +123,16 @@ class Shaper:
         except OSError as error:
             raise InputError("shaper", "listen", f"must be an address that is free ({error})", self._listen) from error
 
+    def restart(self, origin_s: float) -> None:
+        """Let the trace begin at another instant of `time.monotonic`; what is under way is carried at the new time."""
+
+        def begin() -> None:
+            self._origin_s = origin_s
+            for pipe in self._pipes:
+                pipe.restart()
+
+        self._order(begin)
+
     def stop(self) -> None:
         """End all connections and stop listening. May be called again."""
         if self._thread is not None and self._loop is not None and self._thread.is_alive():
