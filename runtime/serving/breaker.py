@@ -18,9 +18,7 @@ class CircuitBreaker:
         clock: Monotonic seconds; for tests.
     """
 
-    def __init__(
-        self, limit: int = 3, cooldown_s: float = 1.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, limit: int = 3, cooldown_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit, self._cooldown_s, self._clock = limit, cooldown_s, clock
         self._failures = 0
         self._opened_s: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import platforms, prices, profiles, scenario, traces
+from . import platforms, prices, profiles, scenario, serve, traces
 from .evaluate import evaluate
 from .profile import profile
 from .train import train
@@ -21,6 +21,9 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(profile)
+app.command()(serve.certificates)
+app.command()(serve.device)
+app.add_typer(serve.app, name="serve")
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(traces.app, name="traces")
 app.add_typer(platforms.app, name="platforms")
