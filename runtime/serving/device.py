@@ -1,4 +1,4 @@
-"""The device: runs the head of the network, sends what crosses the cut, and sees that every request ends exactly once."""
+"""The device: runs the head of the network, sends what crosses the cut, and ends every request exactly once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,7 @@ class DeviceSettings:
     fallback: bool = True
     """Whether the device may finish a request in the place of a server that did not."""
     rescue_late: bool = False
-    """Whether it also does so when a reply is merely late, just in time before the deadline; the simulator's does not."""
+    """Whether it also does so when a reply is merely late, just before the deadline; the simulator's does not."""
     attempts: int = 2
     """Times that a request is sent at most."""
     silence_s: float = 2.0
@@ -345,10 +346,9 @@ class Device:
         """A server has answered."""
         pending: Pending = transfer.owner
         now = time.monotonic()
-        try:
+        reply: object = None
+        with suppress(MessageError):
             reply = decode(data)
-        except MessageError as error:
-            reply = error
         if not isinstance(reply, Reply) or reply.id != pending.id:
             self.breaker.failed()
             self._rescue(pending, "the edge server answered something else")

@@ -312,7 +312,7 @@ class Uplink:
             self._events.transfer_lost(transfer, kind(heard.body.decode(errors="replace")[:500]))
 
     def _end(self, transfer: Transfer, now: float) -> None:
-        """Book a transfer: it began when the one before had arrived, and arrived half a round trip before the receipt."""
+        """Book a transfer: it began when the one before had arrived, and came half a round trip before the receipt."""
         begin = max(transfer.begun_s, self._last_end_s)
         transfer.begun_s = begin
         transfer.ended_s = max(now - self.rtt_s / 2, begin)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from . import link, platforms, prices, profiles, scenario, serve, traces
+from .calibrate import calibrate
+from .demo import demo
 from .evaluate import evaluate
 from .export import export
 from .gateway import gateway
@@ -27,6 +29,8 @@ app.command()(export)
 app.command()(replay)
 app.command()(profile)
 app.command()(serve.certificates)
+app.command()(calibrate)
+app.command()(demo)
 app.command()(serve.device)
 serve.app.command()(gateway)
 app.add_typer(serve.app, name="serve")
