@@ -22,9 +22,9 @@ def served(**changes: Any) -> Any:
     plan = SimpleNamespace(cut_device=2, cut_edge=4, threshold=0.8, route="faas")
     facts = {
         "id": "ab", "plan": plan, "arrival_s": 0.1, "end_s": 0.6, "latency_s": 0.5, "failed": False, "exit": 1,
-        "sample": 5, "label": 3, "confidence": 0.9, "first_confidence": 0.4, "tier": "cloud", "faas": True, "cold": True,
-        "billed_ms": 0, "uplink_bytes": 1000, "transit_bytes": 500, "edge_service_s": 0.0051, "cloud_service_s": 0.02,
-        "init_s": 0.3, "pause_s": 0.05, "attempts": 1, "reason": "", "server": "f0",
+        "sample": 5, "label": 3, "confidence": 0.9, "first_confidence": 0.4, "tier": "cloud", "faas": True,
+        "cold": True, "billed_ms": 0, "uplink_bytes": 1000, "transit_bytes": 500, "edge_service_s": 0.0051,
+        "cloud_service_s": 0.02, "init_s": 0.3, "pause_s": 0.05, "attempts": 1, "reason": "", "server": "f0",
     }  # fmt: skip
     return SimpleNamespace(**{**facts, **changes})
 
