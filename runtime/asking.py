@@ -80,11 +80,11 @@ class Asker:
             before = time.perf_counter()
             try:
                 given: NDArray[np.int64] = np.asarray(self._policy.act(measured))
+                answer = self._checked(given, time.perf_counter() - before)
             except Exception as error:
                 taken = time.perf_counter() - before
-                self._answers.put(Answer(None, "failed", taken, f"{type(error).__name__}: {error}"))
-                continue
-            self._answers.put(self._checked(given, time.perf_counter() - before))
+                answer = Answer(None, "failed", taken, f"{type(error).__name__}: {error}")
+            self._answers.put(answer)
 
     def _checked(self, given: NDArray[np.int64], seconds: float) -> Answer:
         legal = given.shape == (1, 4) and given.dtype.kind in "iu"

@@ -129,7 +129,8 @@ def _assembled(file: Path, lines: list[tuple[int, dict[str, Any]]], skipped: int
             if kind == "decision":
                 decisions[int(body["t"])] = _decided(body)
             elif kind == "interval":
-                intervals[int(body.pop("t"))] = _interval(body)
+                t = int(body.pop("t"))
+                intervals[t] = _interval(body)
             elif kind == "request":
                 requests.append(RequestRecord.from_dict(body, where))
             elif kind == "end":
@@ -149,7 +150,7 @@ def _assembled(file: Path, lines: list[tuple[int, dict[str, Any]]], skipped: int
         intervals=tuple(intervals[t] for t in chosen),
         requests=tuple(requests),
         events=tuple(events),
-        left_out=len(decisions.keys() | intervals.keys()) - len(chosen),
+        left_out=max(decisions.keys() | intervals.keys(), default=-1) + 1 - len(chosen),
         skipped=skipped,
         lost=lost,
     )

@@ -49,7 +49,8 @@ class RowBuilder:
             rows = self.rows(getattr(given, "rows", given))
             if len(rows) != 1:
                 raise InputError("measurements", "", f"must be one row of {self.width} numbers", rows.shape)
-            return rows[0]
+            whole: Floats = rows[0]
+            return whole
         row = np.empty(self.width)
         for name, (at, size, _) in self._at.items():
             value = given[name] if name in given else own.get(name)

@@ -32,7 +32,7 @@ def traces() -> TraceSet:
 @pytest.fixture(scope="session")
 def trained(problem: Problem, traces: TraceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "quick-run"
-    short = {"total_steps": 8192, "validate_every": 4096, "validation_windows": 2, "pool_trials": 200, "pool_review": 7}
+    short = {"total_steps": 4096, "validate_every": 4096, "validation_windows": 1, "pool_trials": 100, "pool_review": 7}
     train(problem, traces, preset("quick").model_copy(update=short), folder)
     return folder
 
