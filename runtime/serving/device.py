@@ -276,7 +276,7 @@ class Device:
             self._rescue(pending, str(error))
             return
         if self.settings.rescue_late and self.settings.fallback:
-            latest = pending.until_s - 1.5 * self._local_s(pending) - 0.02
+            latest = pending.until_s - 2.0 * self._local_s(pending) - 0.05
             self._alarms.at(latest, lambda: self._rescue(pending, "the reply is late", resend=False))
         self._show_uplink()
 
