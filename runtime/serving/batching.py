@@ -62,6 +62,8 @@ class TierQueue:
         max_wait_s: How long the first job of a batch waits for more.
         exact: Whether a batch must give each the bits that it would get alone (`JointRunner`).
         name: Of the thread.
+        inline: Whether a job that finds the queue idle runs on its caller's thread, which saves two hand-overs;
+            `submit` then returns when it is done.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class TierQueue:
         max_wait_s: float = 0.0,
         exact: bool = True,
         name: str = "tier",
+        inline: bool = False,
     ) -> None:
         for field_name, value, low in (
             ("capacity", capacity, 1),
@@ -84,6 +87,7 @@ class TierQueue:
         self._model, self._capacity, self._slowdown = model, capacity, slowdown
         self._max_batch, self._max_wait_s = max_batch, max_wait_s
         self._runner = JointRunner(exact)
+        self._inline = inline and max_batch == 1
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._at_work = 0
@@ -114,8 +118,14 @@ class TierQueue:
             if self._closed or ahead >= self._capacity:
                 raise OverloadedError("the tier is stopping" if self._closed else f"{ahead} requests are waiting")
             job = _Job(tensor, first, last, threshold, until_s, time.monotonic(), ahead)
-            self._jobs.append(job)
-            self._changed.notify_all()
+            alone = self._inline and not ahead and until_s > job.entered_s
+            if alone:
+                self._at_work = 1
+            else:
+                self._jobs.append(job)
+                self._changed.notify_all()
+        if alone:
+            self._complete([job])
         return job.done
 
     @property
@@ -140,30 +150,38 @@ class TierQueue:
 
     def _loop(self) -> None:
         while batch := self._next_batch():
-            started = time.monotonic()
-            try:
-                outcomes = self._serve(batch, started)
-            except Exception as error:  # a job must not take the tier with it
-                for job in batch:
-                    job.done.set_exception(error)
+            self._complete(batch)
+
+    def _complete(self, batch: list[_Job]) -> None:
+        started = time.monotonic()
+        outcomes: list[Done] = []
+        failure: Exception | None = None
+        try:
+            outcomes = self._serve(batch, started)
+        except Exception as error:  # a job must not take the tier with it
+            failure = error
+        with self._changed:
+            self._at_work = 0
+            self.served += len(batch)
+            self._busy.append((started, time.monotonic()))
+            while self._busy and self._busy[0][1] < started - _LOAD_WINDOW_S:
+                self._busy.popleft()
+            if self._jobs or self._closed:
+                self._changed.notify_all()
+        for index, job in enumerate(batch):
+            if failure is None:
+                job.done.set_result(outcomes[index])
             else:
-                for job, done in zip(batch, outcomes, strict=True):
-                    job.done.set_result(done)
-            with self._changed:
-                self._at_work = 0
-                self.served += len(batch)
-                self._busy.append((started, time.monotonic()))
-                while self._busy and self._busy[0][1] < started - _LOAD_WINDOW_S:
-                    self._busy.popleft()
+                job.done.set_exception(failure)
 
     def _next_batch(self) -> list[_Job]:
         """The next jobs to serve together; empty at the end."""
         with self._changed:
             while True:
                 self._drop_late()
-                if self._jobs:
+                if self._jobs and not self._at_work:
                     break
-                if self._closed:
+                if self._closed and not self._jobs and not self._at_work:
                     return []
                 self._changed.wait()
             if self._max_batch > 1 and self._max_wait_s > 0:

@@ -100,7 +100,7 @@ class Device:
         self.breaker = CircuitBreaker(self.settings.failures, self.settings.cooldown_s)
         self.duplicates = 0
         """Answers that came when the request had ended already."""
-        self._lock = threading.Lock()
+        self._lock, self._showing = threading.Lock(), threading.Lock()
         self._inside: set[Pending] = set()
         self._closed = threading.Event()
         self._alarms = Alarms()
@@ -218,12 +218,12 @@ class Device:
         except OverloadedError as error:
             pending.reason = f"device: {error}"
             return
-        self._observer.gauge("device_queue", self._queue.length)
+        self._show_levels()
         job.add_done_callback(lambda outcome: self._computed(pending, outcome))
 
     def _computed(self, pending: Pending, outcome: Future[Done]) -> None:
         now = time.monotonic()
-        self._observer.gauge("device_queue", self._queue.length)
+        self._show_levels()
         error = outcome.exception()
         if error is not None:
             pending.reason = pending.reason or f"device: {error}"
@@ -276,9 +276,9 @@ class Device:
             self._rescue(pending, str(error))
             return
         if self.settings.rescue_late and self.settings.fallback:
-            latest = pending.until_s - 1.5 * self._local_s(pending) - 0.02
+            latest = pending.until_s - 2.0 * self._local_s(pending) - 0.05
             self._alarms.at(latest, lambda: self._rescue(pending, "the reply is late", resend=False))
-        self._show_uplink()
+        self._show_levels()
 
     def _local_s(self, pending: Pending) -> float:
         """Seconds that finishing on the device would take, its queue not counted."""
@@ -321,6 +321,7 @@ class Device:
             pending.tensor = None
             self._inside.discard(pending)
         self._observer.answered(record)
+        self._show_levels()
         pending.answered.set_result(record)
 
     # -- what the uplink tells
@@ -340,7 +341,7 @@ class Device:
         pending.uplink_s = seconds
         pending.uplink_end_s = transfer.ended_s + rtt_s / 2
         self._observer.uplink_finished(transfer.received_bytes, seconds)
-        self._show_uplink()
+        self._show_levels()
 
     def transfer_replied(self, transfer: Transfer, data: bytes) -> None:
         """A server has answered."""
@@ -372,11 +373,13 @@ class Device:
         """A ping came back."""
         self._observer.rtt(seconds)
 
-    def _show_uplink(self) -> None:
-        if self._uplink is not None:
-            count, size = self._uplink.waiting()
-            self._observer.gauge("uplink_queue", count)
-            self._observer.gauge("uplink_queue_bytes", size)
+    def _show_levels(self) -> None:
+        with self._showing:  # so that what was read last is told last
+            self._observer.gauge("device_queue", self._queue.length)
+            if self._uplink is not None:
+                count, size = self._uplink.waiting()
+                self._observer.gauge("uplink_queue", count)
+                self._observer.gauge("uplink_queue_bytes", size)
 
     # -- what the edge server tells
 
@@ -391,6 +394,7 @@ class Device:
                 status = decode(self._client.status(self.settings.poll_s))
             except (TransportError, MessageError):
                 continue
+            self._show_levels()
             if isinstance(status, Status) and not self._closed.is_set():
                 self._observer.gauge("edge_queue", status.queue)
                 for name in GAUGES:

@@ -117,6 +117,11 @@ class Pending:
             "init_s": t.get("init_s", 0.0),
             "pause_s": self.pause_s + t.get("edge_pause_s", 0.0) + t.get("cloud_pause_s", 0.0),
         }
+        excess_s = sum(parts.values()) - latency_s
+        if timings and excess_s > 0:  # the receipt was noticed after the server had begun
+            noticed_late_s = min(excess_s, self.uplink_s)
+            parts["uplink_s"] -= noticed_late_s
+            uplink_end -= noticed_late_s
         return ServedRequest(
             id=self.id.hex(),
             plan=self.plan,

@@ -114,6 +114,7 @@ def start_tier(
         settings.max_wait_s,
         settings.exact,
         name,
+        inline=True,
     )
     once = Once(settings.window_s)
 

@@ -57,7 +57,7 @@ class Worker:
         if tier not in _TIERS:
             raise ValueError(f"tier must be one of {_TIERS}, not {tier!r}")
         self.model, self.name, self.tier = model, name, tier
-        self.queue = queue or TierQueue(model, slowdown=slowdown, name=name)
+        self.queue = queue or TierQueue(model, slowdown=slowdown, name=name, inline=True)
         self.draining = False
         self._forward, self._encoding, self._gauges = forward, encoding, gauges
         self._refusals = 0
@@ -252,4 +252,4 @@ def make_handler(
     """
     torch.set_num_threads(threads)
     loaded = load_split_model(model, resident)
-    return Worker(loaded, name, queue=TierQueue(loaded, capacity, slowdown, name=name)).handle
+    return Worker(loaded, name, queue=TierQueue(loaded, capacity, slowdown, name=name, inline=True)).handle

@@ -55,7 +55,7 @@ def test_jobs_are_served_in_order_and_together(split_model: SplitModel) -> None:
 
 
 def test_a_full_queue_refuses(split_model: SplitModel) -> None:
-    queue = TierQueue(split_model, capacity=2, slowdown=100.0)
+    queue = TierQueue(split_model, capacity=2, slowdown=30.0)
     try:
         until = time.monotonic() + 20
         jobs = [queue.submit(images(1)[0], 0, 6, math.inf, until) for _ in range(2)]

@@ -24,6 +24,7 @@ from edgecloud.runtime.serving.transport import Server, serve
 from edgecloud.runtime.serving.transport_errors import OverloadedError
 
 SPEC = "random:small"
+PLAN = Plan(2, 6)
 WAIT_S = 30.0
 
 
@@ -68,7 +69,7 @@ def start(credentials: dict[str, Credentials], no_threads_left: None) -> Iterato
     """Starts devices that are closed at the end."""
     devices: list[Device] = []
 
-    def start_device(address: str, plan: Plan = Plan(2, 6), observer: object = None, **settings: object) -> Device:
+    def start_device(address: str, plan: Plan = PLAN, observer: object = None, **settings: object) -> Device:
         chosen = DeviceSettings(**{"timeout_s": 10.0, "poll_s": 0.1, **settings})  # type: ignore[arg-type]
         device = Device(load_split_model(SPEC), plan, address, credentials["device"], observer, chosen)  # type: ignore[arg-type]
         devices.append(device)
@@ -100,9 +101,10 @@ def test_every_tier_gives_the_whole_networks_answer(
     assert kinds["rtt"] >= 1
     assert [record.sample for record in observer.records] == list(range(7))
     until = time.monotonic() + WAIT_S
-    while "edge_queue" not in observer.levels and time.monotonic() < until:
+    names = ("device_queue", "uplink_queue", "uplink_queue_bytes", "edge_queue")
+    while any(observer.levels.get(name) != 0 for name in names):
+        assert time.monotonic() < until, observer.levels
         time.sleep(0.05)
-    assert observer.levels["device_queue"] == observer.levels["edge_queue"] == observer.levels["uplink_queue"] == 0
 
 
 PARTS = {
@@ -150,9 +152,8 @@ def test_a_dying_edge_server_loses_nothing(
     assert any(record.tier == "fallback" for record in records)
     assert sorted(record.sample for record in observer.records) == list(range(12))
     # And it comes back by itself.
-    with start_tier(
-        load_split_model(SPEC), replace(settings, address=server.address, slowdown=1.0), credentials["edge"]
-    ):
+    settings = replace(settings, address=server.address, slowdown=1.0)
+    with start_tier(load_split_model(SPEC), settings, credentials["edge"]):
         assert device.wait_until_connected(WAIT_S)
         until = time.monotonic() + WAIT_S
         while device.submit(image).result(WAIT_S).tier != "edge":
@@ -234,22 +235,22 @@ def test_a_slow_server_is_a_failure_or_rescued(
     credentials: dict[str, Credentials], start: Callable[..., Device], image: torch.Tensor
 ) -> None:
     def slow(data: bytes) -> bytes:
-        time.sleep(1.5)
+        time.sleep(4.0)
         request = decode(data)
         assert isinstance(request, Request)
         return encode(Reply(request.id, 3, 0.5, 1, "ok"))
 
     with serving(credentials, slow) as server:
-        plain = start(server.address, timeout_s=1.0)
+        plain = start(server.address, timeout_s=3.0)
         assert plain.wait_until_connected(WAIT_S)
         record = plain.submit(image).result(WAIT_S)
-        assert (record.failed, record.status, record.latency_s) == (True, "late", pytest.approx(1.0))
-        rescued = start(server.address, timeout_s=1.0, rescue_late=True)
+        assert (record.failed, record.status, record.latency_s) == (True, "late", pytest.approx(3.0))
+        rescued = start(server.address, timeout_s=3.0, rescue_late=True)
         assert rescued.wait_until_connected(WAIT_S)
         record = rescued.submit(image).result(WAIT_S)
         assert (record.failed, record.tier) == (False, "fallback")
-        assert record.latency_s <= 1.0
-        time.sleep(1.2)  # the replies come when all is over
+        assert record.latency_s <= 3.0
+        time.sleep(1.5)  # the replies come when all is over
         assert plain.duplicates == rescued.duplicates == 1
 
 

@@ -122,7 +122,7 @@ def test_arbitrary_bytes_are_refused(data: bytes, prefixed: bool) -> None:
         decode((b"ECM1" + struct.pack("<I", len(data)) if prefixed else b"") + data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(st.integers(0, len(MESSAGES) - 1), st.data())
 def test_mutated_messages_are_decoded_or_refused(number: int, data: st.DataObject) -> None:
     original = bytearray(encode(MESSAGES[number]))
@@ -154,7 +154,7 @@ json_like = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, len(MESSAGES) - 1), st.data())
 def test_any_value_in_any_field_is_decoded_or_refused(number: int, data: st.DataObject) -> None:
     original = encode(MESSAGES[number])

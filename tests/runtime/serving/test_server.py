@@ -76,7 +76,7 @@ def test_replays_are_refused_and_retries_answered_once(
     first = ask(client, request)
     with pytest.raises(ReplayError):
         ask(client, request)
-    assert ask(client, replace(request, attempt=2)) == first
+    assert encode(ask(client, replace(request, attempt=2))) == encode(first)  # NaN differs from itself
     assert edge.worker.queue.served == 1
     with pytest.raises(ReplayError, match="window"):
         ask(client, request_at(split_model, image, Plan(2, 6), sent_s=time.time() - 3600))
