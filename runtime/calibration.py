@@ -1,4 +1,4 @@
-"""Measuring a running system: service times per tier, bytes on the wire, overheads and cold starts, as a scenario's inputs."""
+"""Measuring a running system: service times per tier, bytes on the wire, overheads, cold starts."""
 
 from __future__ import annotations
 
@@ -241,4 +241,3 @@ def _sigma(seconds: Iterable[float]) -> float:
     """Standard deviation of the logarithm; 0 with fewer than two."""
     logs = np.log([max(value, 1e-6) for value in seconds])
     return float(np.std(logs, ddof=1)) if len(logs) > 1 else 0.0
-

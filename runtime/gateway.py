@@ -1,4 +1,4 @@
-"""The cloud's door: a server that routes requests to VM workers or functions, sizes the pool, and says what it costs."""
+"""The cloud's door: a server that routes requests to VM workers or functions, sizes the pool, and keeps the bill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One served run: a system, a workload, and a policy that decides every interval; recorded in the environment's units."""
+"""One served run: a system, a workload, a policy that decides every interval; recorded in the environment's units."""
 
 from __future__ import annotations
 

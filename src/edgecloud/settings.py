@@ -101,7 +101,9 @@ def toml_text(settings: BaseModel) -> str:
     """Settings as a file that `read_settings` reads: plain values first, then a table per section; None is left out."""
     content = settings.model_dump()
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-    lines = [f"{key} = {toml_literal(value)}" for key, value in content.items() if key not in tables and value is not None]
+    lines = [
+        f"{key} = {toml_literal(value)}" for key, value in content.items() if key not in tables and value is not None
+    ]
     for name, table in tables.items():
         lines += ["", f"[{name}]"]
         lines += [

@@ -59,7 +59,7 @@ def calibrate(
 ) -> None:
     """Measure a real, idle system on this machine: service times of every tier, bytes, overheads, cold starts.
 
-    Then `edgecloud train --scenario OUT/scenario.toml` learns in a simulation of this very system, `edgecloud demo` runs
+    Then `edgecloud train --scenario OUT/scenario.toml` learns in a simulation of this system, `edgecloud demo` runs
     it, and `edgecloud sim-to-real` compares the two.
     """
     from ..envs import compile_problem, load_scenario
@@ -93,7 +93,12 @@ def calibrate(
         images = load_test_images(model, system.model, 64, seed)
         task = bar.add_task("measuring", total=1)
         found = measure(
-            system, images, repeats, cold_starts, source, lambda done, total: bar.update(task, completed=done, total=total)
+            system,
+            images,
+            repeats,
+            cold_starts,
+            source,
+            lambda done, total: bar.update(task, completed=done, total=total),
         )
     times = out / "times.json"
     write_atomically(times, found.times.model_dump_json(indent=1).encode())

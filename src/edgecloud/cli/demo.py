@@ -23,9 +23,7 @@ __all__ = ["demo"]
 def demo(
     policy: Annotated[str, typer.Argument(help="Run folder, exported policy, or a rule's name.")] = "dp",
     model: Model = "random:shipped",
-    scenario: Annotated[
-        str, typer.Option(help="As written by 'edgecloud calibrate', or a shipped name.")
-    ] = "demo",
+    scenario: Annotated[str, typer.Option(help="As written by 'edgecloud calibrate', or a shipped name.")] = "demo",
     traces: Annotated[str, typer.Option(help="A link log. Default: a generated one.")] = "",
     seconds: Annotated[int, typer.Option(min=5, help="How long requests arrive.")] = 60,
     weights: Annotated[str, typer.Option(help="Preference: a name, or latency,cost,privacy.")] = "default",
@@ -92,11 +90,15 @@ def _table(system: System, controller: Controller, now_s: float, seconds: int) -
     table = Table(title=f"{max(now_s, 0.0):.0f} of {seconds} s, policy {controller.name}", show_header=False)
     threshold = "never" if plan.threshold == float("inf") else f"{plan.threshold:g}"
     stages = system.model.stages
-    table.add_row("cut", f"device 0-{plan.cut_device}, edge {plan.cut_device}-{plan.cut_edge}, cloud {plan.cut_edge}-{stages}")
+    table.add_row(
+        "cut", f"device 0-{plan.cut_device}, edge {plan.cut_device}-{plan.cut_edge}, cloud {plan.cut_edge}-{stages}"
+    )
     table.add_row("exit threshold, route", f"{threshold}, {plan.route}")
     table.add_row("uplink", f"{row.rate_bps[0, 0] / 1e6:.2f} Mbit/s, round trip {1e3 * row.rtt_s[0]:.0f} ms")
     table.add_row("arrivals", f"{row.arrivals[0, 0]:.0f} in the last interval, {system.device.in_flight} inside")
-    queues = ", ".join(f"{name} {getattr(row, f'{name}_queue')[0]:.0f}" for name in ("device", "uplink", "edge", "cloud"))
+    queues = ", ".join(
+        f"{name} {getattr(row, f'{name}_queue')[0]:.0f}" for name in ("device", "uplink", "edge", "cloud")
+    )
     table.add_row("queues", queues)
     table.add_row("VMs", f"{row.vm_running[0]:.0f} running, {row.vm_booting[0]:.0f} booting")
     table.add_row("functions", f"{row.warm_instances[0]:.0f} warm, {row.busy_instances[0]:.0f} busy")
@@ -111,12 +113,12 @@ def _summary(console: Console, run: Any, problem: Any) -> None:
 
     from ..envs import TERMS
 
-    terms, judged = run.recording.terms(problem)
+    terms = run.recording.terms(problem)
     total = {name: float(terms[:, TERMS.index(name)].sum()) for name in TERMS}
     latency = sorted(record.latency_s for record in run.requests if not record.failed) or [float("nan")]
     arrived = max(total["arrived"], 1.0)
     answered = max(arrived - total["failed"], 1.0)
-    right = f", {total['correct'] / answered:.1%} right" if judged else ""
+    right = f", {total['correct'] / answered:.1%} right" if total["correct"] else ""
     console.print(
         f"{total['arrived']:.0f} requests, {total['failed']:.0f} failed{right}; latency median "
         f"{1e3 * np.median(latency):.0f} ms, p95 {1e3 * np.quantile(latency, 0.95):.0f} ms; "
