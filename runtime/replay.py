@@ -36,6 +36,8 @@ class Replay:
         actions: int64 (T, N, 4).
         latency_s: Latencies of the answered requests of all draws, float64 (R,).
         exits: Share of the answers given at each exit, float64 (E,).
+        records: Records of the answered requests of all draws, float64 (R, len(RECORD_FIELDS)).
+        placements: Placement under which each of them was served, int64 (R,).
     """
 
     policy: str
@@ -43,12 +45,15 @@ class Replay:
     actions: Ints
     latency_s: Floats
     exits: Floats
+    records: Floats
+    placements: Ints
 
 
-def link_of(recording: Recording, problem: Problem) -> LinkTrace:
+def link_of(recording: Recording, problem: Problem, measured_rtt: bool = True) -> LinkTrace:
     """The link as measured: one rate and round-trip time per interval, at the recorder's scale.
 
-    The simulator multiplies a trace by the scenario's `uplink.rate_scale`; the trace is divided by it.
+    The simulator multiplies a trace by the scenario's `uplink.rate_scale`; the trace is divided by it. Without
+    `measured_rtt` the scenario's round trip holds, which may include a system's own overhead.
     """
     rows = recording.rows[1:]
     interval_s = problem.params.interval_s
@@ -58,7 +63,7 @@ def link_of(recording: Recording, problem: Problem) -> LinkTrace:
         mode="unknown",
         edges_s=np.arange(len(rows) + 1) * interval_s,
         rate_bps=rows[:, column("rate_bps")] / problem.scenario.uplink.rate_scale,
-        rtt_s=rtt if (rtt > 0.0).all() else None,
+        rtt_s=rtt if measured_rtt and (rtt > 0.0).all() else None,
         source=str(recording.source),
         direction="uplink",
     )
@@ -95,6 +100,7 @@ def replay(
     copies: int = 16,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    measured_rtt: bool = True,
 ) -> Replay:
     """Run a recorded world in the simulator.
 
@@ -108,12 +114,13 @@ def replay(
         copies: Draws, N.
         seed: Of the draws.
         progress: Called with the number of intervals done.
+        measured_rtt: Take the recorded round trips, not the scenario's.
 
     Raises:
         InputError: The recording does not fit the problem.
     """
     served, loads = problem_of_run(recording, problem)
-    link, weights, rows = link_of(recording, problem), recording.weights, recording.rows
+    link, weights, rows = link_of(recording, problem, measured_rtt), recording.weights, recording.rows
     windows = [Window(0)] * copies
     simulator = Simulator(served, [link], copies, weights=weights, windows=windows, records=True)
     simulator.reset(seed)
@@ -124,25 +131,30 @@ def replay(
     intervals = len(rows) - 1
     terms = np.empty((intervals, copies, len(TERMS)))
     actions = np.empty((intervals, copies, 4), dtype=np.int64)
-    latencies: list[Floats] = []
+    answers: list[Floats] = []
+    placements: list[Ints] = []
     exits = np.zeros(len(problem.profile.exits))
     for t in range(intervals):
         simulator.state.edge_state[:] = loads[t]
         actions[t] = recording.actions[t] if policy is None else policy.act(simulator.measurements)
         simulator.step(actions[t])
         terms[t] = simulator.terms
-        answered = _answered(simulator)
-        latencies.append(answered[:, _LATENCY].copy())
+        answered, placement = _answered(simulator, actions[t, :, 0])
+        answers.append(answered)
+        placements.append(placement)
         exits += np.bincount(answered[:, _EXIT].astype(np.int64), minlength=len(exits))
         if progress is not None:
             progress(t + 1)
     name = "recorded" if policy is None else policy.name
-    return Replay(name, terms, actions, np.concatenate(latencies), exits / max(exits.sum(), 1.0))
+    records = np.concatenate(answers)
+    shares = exits / max(exits.sum(), 1.0)
+    return Replay(name, terms, actions, records[:, _LATENCY].copy(), shares, records, np.concatenate(placements))
 
 
-def _answered(simulator: Simulator) -> Floats:
-    """Records of the last interval's requests that were answered, (R, len(RECORD_FIELDS))."""
+def _answered(simulator: Simulator, placements: Ints) -> tuple[Floats, Ints]:
+    """Records of the last interval's answered requests, (R, len(RECORD_FIELDS)), and their placements, (R,)."""
     arrived = simulator.terms[:, _ARRIVED].astype(np.int64)
     valid = np.arange(simulator.records.shape[1]) < arrived[:, None]
+    valid &= simulator.records[:, :, _LOST] == 0.0
     records: Floats = simulator.records[valid]
-    return records[records[:, _LOST] == 0.0]
+    return records, np.broadcast_to(placements[:, None], valid.shape)[valid]

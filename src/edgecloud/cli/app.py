@@ -12,6 +12,7 @@ from .export import export
 from .gateway import gateway
 from .profile import profile
 from .replay import replay
+from .sim_to_real import sim_to_real
 from .train import train
 
 __all__ = ["app"]
@@ -31,6 +32,7 @@ app.command()(profile)
 app.command()(serve.certificates)
 app.command()(calibrate)
 app.command()(demo)
+app.command()(sim_to_real)
 app.command()(serve.device)
 serve.app.command()(gateway)
 app.add_typer(serve.app, name="serve")
