@@ -2,9 +2,9 @@
 
     python benchmarks/shaper_accuracy.py [TRACE] [--transfers 60] [--rate-scale 1.0]
 
-Without a trace: a generated LTE log (car). Each transfer starts at a random instant with a random size; its time runs from
-the first byte that the sender writes to the last byte that the receiver reads, in two processes other than the shaper's.
-The exact time is the trace's integral plus half the round trip. Round trips are single bytes there and back.
+Without a trace: a generated LTE log (car). Each transfer starts at a random instant with a random size. Its time runs
+from the first byte that the sender writes to the last one that the receiver reads, in two processes other than the
+shaper's; the exact time is the trace's integral plus half the round trip. Round trips are those of empty messages.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Shaper:
     connection takes half a round trip.
 
     Args:
-        trace: Uplink.
+        trace: Uplink; None leaves the rate alone, so that only the round trip and faults remain.
         target: HOST:PORT behind the link.
         listen: HOST:PORT to accept on; port 0 takes a free one, see `address`.
         rate_scale: Factor on the uplink's rates (a scenario's `uplink.rate_scale`).
@@ -72,7 +72,7 @@ class Shaper:
 
     def __init__(
         self,
-        trace: LinkTrace,
+        trace: LinkTrace | None,
         target: str,
         listen: str = "127.0.0.1:0",
         rate_scale: float = 1.0,
