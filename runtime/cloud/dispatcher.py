@@ -129,9 +129,8 @@ class Dispatcher:
                 raise
             except (BusyError, CrashError):
                 return self._on_functions(data, deadline_s)
-        first, second = self._on_vms, self._on_functions
-        if route == "faas":
-            first, second = second, first
+        serves: list[Callable[[bytes, float], Answer]] = [self._on_vms, self._on_functions]
+        first, second = serves if route == "vm" else reversed(serves)
         try:
             return first(data, deadline_s)
         except CrashError as crash:

@@ -6,13 +6,14 @@ import hmac
 import json
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 
 from flask import Request, Response
 
 from ...errors import InputError
-from .handlers import HANDLER_VARIABLE, HandlerSpec
+from .handlers import HANDLER_VARIABLE, Handler, HandlerSpec
 from .orphans import end_with_parent
 
 __all__ = [
@@ -37,6 +38,9 @@ DURATION_HEADER = "X-Edgecloud-Duration-S"
 INIT_HEADER = "X-Edgecloud-Init-S"
 DEFAULT_LIMIT_BYTES = 32 * 2**20
 """Where neither the price list nor the operator gives a limit. Ours."""
+
+_BOOT_FAILED = 3
+"""Exit status that makes gunicorn give up instead of forking the same failure again and again."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,19 +69,19 @@ def make_function(environment: Mapping[str, str], started_s: float) -> Callable[
         )
     limit = int(environment.get(LIMIT_VARIABLE, DEFAULT_LIMIT_BYTES))
     name = environment.get(INSTANCE_VARIABLE) or f"instance-{os.getpid()}"
-    handler = HandlerSpec.from_json(environment[HANDLER_VARIABLE]).make()
-    init_s = time.monotonic() - started_s
+    made = _Made(HandlerSpec.from_json(environment[HANDLER_VARIABLE]), started_s)
 
     def handle(request: Request) -> Response:
         if request.method == "GET":
-            state = {"instance": name, "init_s": init_s, "pid": os.getpid()}
+            made.here()
+            state = {"instance": name, "init_s": made.init_s, "pid": os.getpid()}
             return Response(json.dumps(state), mimetype="application/json")
         refusal = _refusal(request, token, limit)
         if refusal is not None:
             return refusal
         begun_s = time.perf_counter()
         try:
-            data, status = handler(request.get_data(cache=False)), 200
+            data, status = made.here()(request.get_data(cache=False)), 200
         except InputError as error:
             data, status = str(error).encode(), 422
         except Exception as error:
@@ -85,11 +89,42 @@ def make_function(environment: Mapping[str, str], started_s: float) -> Callable[
             data, status = f"{type(error).__name__}: {error}".encode(), 500
         reply = Response(data, status, mimetype="application/octet-stream")
         reply.headers[DURATION_HEADER] = repr(time.perf_counter() - begun_s)
-        reply.headers[INIT_HEADER] = repr(init_s)
+        reply.headers[INIT_HEADER] = repr(made.init_s)
         reply.headers[INSTANCE_HEADER] = name
         return reply
 
     return handle
+
+
+class _Made:
+    """The handler of this process: imports before the server forks its worker, weights and threads after it.
+
+    Threads do not survive a fork, and a handler may have some; a server that does not fork makes it on first use.
+    """
+
+    def __init__(self, spec: HandlerSpec, started_s: float) -> None:
+        self._spec, self._pid = spec, 0
+        self._handler: Handler | None = None
+        spec.factory()
+        self._imports_s = self.init_s = time.monotonic() - started_s
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def here(self) -> Handler:
+        """The handler, made once in this process."""
+        if self._handler is None or self._pid != os.getpid():
+            begun_s = time.monotonic()
+            self._handler, self._pid = self._spec.make(), os.getpid()
+            self.init_s = self._imports_s + time.monotonic() - begun_s
+        return self._handler
+
+    def _after_fork(self) -> None:
+        if self._pid:  # the worker forks in its turn: not to serve
+            return
+        try:
+            self.here()
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            os._exit(_BOOT_FAILED)
 
 
 def _refusal(request: Request, token: str, limit: int) -> Response | None:

@@ -54,17 +54,26 @@ class HandlerSpec:
             raise InputError(HANDLER_VARIABLE, "", 'must be {"path": "module:function", "arguments": {…}}', text)
         return cls(raw["path"], arguments)
 
+    def factory(self) -> Callable[..., Any]:
+        """Import the factory.
+
+        Raises:
+            InputError: there is no such factory.
+        """
+        module, _, name = self.path.partition(":")
+        try:
+            found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(HANDLER_VARIABLE, "path", f"must be module:function ({error})", self.path) from error
+        return found
+
     def make(self) -> Handler:
         """Import the factory and call it.
 
         Raises:
             InputError: there is no such factory, or it does not take these arguments.
         """
-        module, _, name = self.path.partition(":")
-        try:
-            factory = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(HANDLER_VARIABLE, "path", f"must be module:function ({error})", self.path) from error
+        factory = self.factory()
         try:
             handler = factory(**self.arguments)
         except TypeError as error:

@@ -13,7 +13,7 @@ from .orphans import PARENT_VARIABLE
 
 __all__ = ["ChildProcess"]
 
-_LAST_WORDS_BYTES = 600
+_LAST_WORDS_BYTES = 1200
 
 
 class ChildProcess:
@@ -46,7 +46,8 @@ class ChildProcess:
     def last_words(self) -> str:
         """The end of its output, in one line, for an error message."""
         with contextlib.suppress(OSError):
-            return " | ".join(self._log.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").split("\n")[-4:])
+            lines = self._log.read_bytes()[-_LAST_WORDS_BYTES:].decode(errors="replace").splitlines()
+            return " | ".join(line for line in lines[-8:] if line.strip())
         return ""
 
     def kill(self) -> None:

@@ -269,10 +269,11 @@ class VmPool:
             future.add_done_callback(lambda _: self._release(vm, begun_s))
             raise DeadlineError(f"{vm.name} did not answer before the deadline") from None
         except (grpc.RpcError, grpc.FutureCancelledError, ValueError) as error:
-            code = error.code() if isinstance(error, grpc.RpcError) else grpc.StatusCode.CANCELLED
+            known = isinstance(error, grpc.RpcError)
+            code = future.code() if known else grpc.StatusCode.CANCELLED
             if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.INTERNAL):
                 self._release(vm, begun_s)
-                raise BackendError(f"{vm.name}: {error.details()}") from error
+                raise BackendError(f"{vm.name}: {future.details()}") from error
             self._restart(vm, begun_s)
             raise CrashError(f"the worker of {vm.name} died ({code.name})") from error
         self._release(vm, begun_s)

@@ -28,7 +28,7 @@ class RateSchedule:
     >>> link.finish_s(0.5, 8e6), link.finish_s(3.5, 8e6)
     (3.5, 4.5)
     >>> link.cut(3.2, 10.0); link.finish_s(0.5, 8e6)
-    13.3
+    15.3
     """
 
     def __init__(self, trace: LinkTrace | None, rate_scale: float = 1.0, rtt_s: float = 0.034) -> None:

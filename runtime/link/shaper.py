@@ -20,10 +20,21 @@ from .flow import Flow, limit_buffers
 from .pipe import Pipe, PipeStats
 from .schedule import RateSchedule
 
-__all__ = ["Shaper", "ShaperStats", "parse_address"]
+__all__ = ["Shaper", "ShaperStats", "parse_address", "prefer_this_thread"]
 
 _READER_BYTES = 1 << 16
-_NICENESS = -15
+
+
+def prefer_this_thread() -> bool:
+    """Let this thread run before others as soon as it may; a link that waits for a processor is late.
+
+    Returns:
+        Whether the system allowed it (it needs root or a limit for real-time priority).
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+        return True
+    return False
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -60,7 +71,7 @@ class Shaper:
     connection takes half a round trip.
 
     Args:
-        trace: Uplink.
+        trace: Uplink; None leaves the rate alone, so that only the round trip and faults remain.
         target: HOST:PORT behind the link.
         listen: HOST:PORT to accept on; port 0 takes a free one, see `address`.
         rate_scale: Factor on the uplink's rates (a scenario's `uplink.rate_scale`).
@@ -68,23 +79,25 @@ class Shaper:
         down: Downlink, not scaled.
         queue_bytes: What a connection may have under way in one direction. Must exceed rate times round trip, and what
             the link carries while this process waits for a processor (a fast link would run dry).
+        real_time: Run with real-time priority where the system allows it; without it a busy machine makes a late link.
     """
 
     def __init__(
         self,
-        trace: LinkTrace,
+        trace: LinkTrace | None,
         target: str,
         listen: str = "127.0.0.1:0",
         rate_scale: float = 1.0,
         rtt_s: float = 0.034,
         down: LinkTrace | None = None,
         queue_bytes: int = 1 << 20,
+        real_time: bool = True,
     ) -> None:
         self._target, self._listen = parse_address(target), parse_address(listen)
         self._schedules = (RateSchedule(trace, rate_scale, rtt_s), RateSchedule(down, 1.0, rtt_s))
         if queue_bytes < 4096:
             raise InputError("link", "queue_bytes", "must be at least 4096", queue_bytes)
-        self._queue_bytes = queue_bytes
+        self._queue_bytes, self._real_time = queue_bytes, real_time
         self._origin_s = math.nan
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -192,8 +205,8 @@ class Shaper:
             self._swallowed += 1
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):  # where we may: a link that waits for a processor is late
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        if self._real_time:
+            prefer_this_thread()
         # epoll waits in whole milliseconds; select does not, and a link has few connections
         loop = self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
         try:

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from edgecloud.errors import InputError
 from edgecloud.pricing import load_prices
-from edgecloud.runtime.cloud import BackendError, CrashError, DeadlineError, FunctionPool, FunctionSettings
+from edgecloud.runtime.cloud import BackendError, CrashError, DeadlineError, FunctionPool, FunctionSettings, HandlerSpec
 
 from .support import PATIENCE_S, echo, functions
 
@@ -140,6 +142,30 @@ def test_refusals_leave_the_instance_alive() -> None:
             assert connection.getresponse().status == status
             connection.close()
         assert pool.stats().crashes == 0
+
+
+THREADED = """
+import queue, threading
+def make_handler():
+    jobs, results = queue.Queue(), queue.Queue()
+    def work():
+        while True:
+            results.put(jobs.get().upper())
+    threading.Thread(target=work, daemon=True).start()
+    def handle(data):
+        jobs.put(data)
+        return results.get(timeout=5)
+    return handle
+"""
+
+
+def test_a_handlers_threads_live_where_it_serves(tmp_path: Path) -> None:
+    (tmp_path / "threaded_handler.py").write_text(THREADED, encoding="utf-8")
+    settings = replace(
+        functions(HandlerSpec("threaded_handler:make_handler")), environment={"PYTHONPATH": str(tmp_path)}
+    )
+    with FunctionPool(settings) as pool:
+        assert pool.invoke(b"loud", PATIENCE_S) == b"LOUD"
 
 
 def test_an_instance_that_cannot_start_says_why() -> None:
