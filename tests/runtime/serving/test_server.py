@@ -230,7 +230,7 @@ def test_stopping_finishes_what_is_inside(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    settings = TierSettings("cloud", slowdown=200.0)
+    settings = TierSettings("cloud", slowdown=40.0)
     server = start_tier(load_split_model(SPEC), settings, credentials["cloud"])
     with Client(server.address, credentials["device"]) as client, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, client, request_at(split_model, image, Plan(2, 2)))
