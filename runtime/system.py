@@ -125,6 +125,8 @@ class System:
                 encoding=settings.encoding,
                 slowdown=settings.slowdowns.device,
                 fallback=settings.fallback,
+                # An outage of the link is silence, too: longer than any request lives, the server counts as dead.
+                silence_s=max(2.0, self.problem.params.timeout_s if not settings.fallback else 0.0),
                 poll_s=control.interval_s,
             ),
         )

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict, cast
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from ...errors import InputError
 from .fields import Check, MessageError, binary, check_fields, flag, integer, number, text, words
