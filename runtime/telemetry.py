@@ -16,6 +16,7 @@ from ..envs.measure import EXIT_SLOTS, HISTORY, column, width
 from ..envs.simulator import check_weights
 from ..errors import InputError, did_you_mean
 from .in_force import InForce
+from .link_rate import RateEstimate
 from .records import RequestRecord, completed
 from .served import Judge, ServedLike, record_of
 
@@ -109,12 +110,8 @@ class Telemetry:
         self._fresh: list[RequestRecord] = []
         self._inside = 0
         self._begin_s = 0.0
-        self._sent_bits = self._sent_s = 0.0
-        self._open: list[tuple[float, float]] = []
-        self._modem_bps: float | None = None
+        self._link = RateEstimate()
         self._rate_known = False
-        self.unmeasured_intervals = 0
-        """Intervals in a row that showed nothing of the link's rate."""
         self._meter = self._meter_before = 0.0
         self._pauses = 0
         self._row = self._first_row()
@@ -123,7 +120,9 @@ class Telemetry:
             self._row[column("weights") : column("weights") + 3] = self._weights
             self._show_plan(self._row)
             self._rate_known = True
+            self._link.last_bps = float(self._row[column("rate_bps")])
         if rate_bps is not None:
+            self._link.last_bps = rate_bps
             self._push_rate(self._row, rate_bps)
 
     def _first_row(self) -> Floats:
@@ -162,21 +161,17 @@ class Telemetry:
     def uplink_started(self, size_bytes: float, t: float | None = None) -> None:
         """A transfer of so many bytes began; with its time, an outage shows before the transfer ends."""
         with self._lock:
-            self._open.append((size_bytes, math.nan if t is None else t))
+            self._link.started(size_bytes, t)
 
     def uplink_finished(self, size_bytes: float, seconds: float) -> None:
         """A transfer of so many bytes ended after so many seconds (one given up: what was sent until then)."""
         with self._lock:
-            if self._open:
-                self._open.pop(0)  # the uplink sends one after the other
-            if seconds > 0.0:
-                self._sent_bits += 8.0 * size_bytes
-                self._sent_s += seconds
+            self._link.finished(size_bytes, seconds)
 
     def link_rate(self, rate_bps: float) -> None:
         """What modem or shaper say the uplink's mean rate was in this interval; holds until they say another."""
         with self._lock:
-            self._modem_bps = rate_bps
+            self._link.modem_bps = rate_bps
 
     def rtt(self, seconds: float) -> None:
         """A round trip between device and edge took this long."""
@@ -216,6 +211,11 @@ class Telemetry:
     def watch(self, source: Callable[[], Gauges]) -> None:
         """Ask a source for gauges whenever an interval ends; it must not wait. One that raises is counted."""
         self._sources.append(source)
+
+    @property
+    def unmeasured_intervals(self) -> int:
+        """Intervals in a row that showed nothing of the link's rate."""
+        return self._link.unmeasured_intervals
 
     @property
     def weights(self) -> Floats:
@@ -263,7 +263,7 @@ class Telemetry:
             self._inside -= len(ended)
             answers = [record for record in ended if not record.failed]
             self._learn(row, answers)
-            rate_bps = self._interval_rate(now)
+            rate_bps = self._link.of_interval(now)
             if rate_bps is not None:
                 self._push_rate(row, rate_bps)
             _push(row, column("arrivals"), count)
@@ -304,22 +304,6 @@ class Telemetry:
         seen = [record.first_confidence for record in answers if not math.isnan(record.first_confidence)]
         if seen:
             row[column("confidence")] += _ANSWERS * (sum(seen) / len(seen) - row[column("confidence")])
-
-    def _interval_rate(self, now: float) -> float | None:
-        """The link's rate in the interval that ends; None: still unknown."""
-        bits, seconds = self._sent_bits, self._sent_s
-        self._sent_bits = self._sent_s = 0.0
-        known = self._modem_bps is not None or seconds > 0.0
-        self.unmeasured_intervals = 0 if known else self.unmeasured_intervals + 1
-        if self._modem_bps is not None:
-            return self._modem_bps
-        if seconds > 0.0:
-            return bits / seconds
-        if not self._rate_known:
-            return None
-        last = float(self._row[column("rate_bps")])
-        size_bytes, since = self._open[0] if self._open else (0.0, math.nan)
-        return last if math.isnan(since) or since >= now else min(last, 8.0 * size_bytes / (now - since))
 
     def _push_rate(self, row: Floats, rate_bps: float) -> None:
         """Add an interval's rate to history and average; the first one known stands for the past as well."""
