@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import InputError, did_you_mean
-from ..settings import read_settings
+from ..settings import read_settings, toml_literal
 
 __all__ = ["DEFAULT_PRESET", "PRESETS", "TrainConfig", "config_with", "load_config", "preset"]
 
@@ -118,17 +117,17 @@ class TrainConfig(BaseModel):
             raise ValueError("minibatch must be at most num_envs * rollout_steps")
         return self
 
-    def to_toml(self) -> str:
+    def totoml_literal(self) -> str:
         """The settings as TOML, with their help as comments."""
         lines = []
         for name, field in type(self).model_fields.items():
-            lines += [f"# {field.description}", f"{name} = {_toml(getattr(self, name))}"]
+            lines += [f"# {field.description}", f"{name} = {toml_literal(getattr(self, name))}"]
         return "\n".join(lines) + "\n"
 
     @classmethod
     def help(cls) -> list[tuple[str, str, str]]:
         """Name, default and meaning of every setting."""
-        return [(name, _toml(f.default), f.description or "") for name, f in cls.model_fields.items()]
+        return [(name, toml_literal(f.default), f.description or "") for name, f in cls.model_fields.items()]
 
 
 DEFAULT_PRESET = "default"
@@ -202,14 +201,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _toml(value: Any) -> str:
-    """A TOML literal."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (tuple, list)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, str):
-        return json.dumps(value)
-    return repr(value)

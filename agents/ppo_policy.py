@@ -135,6 +135,11 @@ class PPOPolicy(Policy):
         self._t += 1
         return np.column_stack([self.choose(observations), target])
 
+    @property
+    def layers(self) -> tuple[tuple[Floats, Floats], ...]:
+        """Weight (inputs, outputs) and bias of each layer of the actor, its head last."""
+        return tuple(self._layers)
+
     def choose(self, observations: Floats) -> Ints:
         """Placement, threshold and route for encoded observations, float32 (N, D) to int64 (N, 3)."""
         heads = np.split(self.logits(observations), self._bounds, axis=1)

@@ -107,7 +107,7 @@ class Neurosurgeon(Policy):
         stages = problem.stages
         self._params = problem.params
         self._device_s, self._server_s = predictor.before_s("device"), predictor.after_s(self._server)
-        self._cut_bytes = np.asarray(problem.profile.cut_bytes, dtype=np.float64).copy()
+        self._cut_bytes = problem.params.cut_bytes.astype(np.float64)
         self._cut_bytes[stages] = 0.0  # the result is already where it is wanted
         ends = [(d, stages if self._server == "edge" else d) for d in range(stages + 1)]
         legal = {tuple(pair) for pair in problem.placements.tolist()}

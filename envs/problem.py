@@ -18,6 +18,7 @@ from ..profiles.catalogue import Catalogue, load_catalogue
 from ..traces import LinkTrace, load_arrivals
 from .encoder import Encoder
 from .measure import EXIT_SLOTS
+from .measured import MeasuredTimes, load_measured
 from .physics import lognormal_factors, lognormal_quantiles
 from .scenario import Scenario, load_scenario
 from .state import Bank, Params
@@ -67,6 +68,8 @@ class Problem:
     thresholds: Floats
     """Confidence thresholds, shape (K,); the last is infinite: never exit early."""
     params: Params = field(repr=False)
+    measured: MeasuredTimes | None = field(default=None, repr=False)
+    """Where service times and message sizes come from, if not from the profile."""
 
     @property
     def nvec(self) -> Ints:
@@ -116,7 +119,8 @@ class Problem:
 
     def fingerprint(self) -> str:
         """Digest of the scenario and of the profile's numbers: which problem a checkpoint was trained on."""
-        return f"{self.scenario.fingerprint()}-{self.profile.fingerprint()}"
+        parts = [self.scenario.fingerprint(), self.profile.fingerprint()]
+        return "-".join(parts + ([self.measured.digest()] if self.measured else []))
 
 
 def compile_problem(scenario: Scenario | str | Path, profile: Profile | None = None) -> Problem:
@@ -138,15 +142,29 @@ def compile_problem(scenario: Scenario | str | Path, profile: Profile | None = N
     prices = load_prices(scenario.prices)
     catalogue = load_catalogue()
     money = _unit_prices(scenario, prices)
-    tiers = _tiers(scenario, profile, money, catalogue)
+    measured = _measured(scenario, profile)
+    tiers = _tiers(scenario, profile, money, catalogue, measured)
     placements = _placements(profile, money)
     thresholds = np.append(np.asarray(scenario.limits.thresholds, dtype=np.float64), np.inf)
     params = _params(scenario, profile, catalogue, tiers, money, placements, thresholds)
-    return Problem(scenario, profile, prices, money, tiers, placements, thresholds, params)
+    if measured:
+        params = measured.apply(params)
+    return Problem(scenario, profile, prices, money, tiers, placements, thresholds, params, measured)
 
 
-def _tiers(scenario: Scenario, profile: Profile, money: UnitPrices, catalogue: Catalogue) -> dict[str, Tier]:
-    """Service times: the profile's measured times, scaled by the ratio of effective speeds."""
+def _measured(scenario: Scenario, profile: Profile) -> MeasuredTimes | None:
+    """The measured times that a scenario names, if it does."""
+    if not scenario.measured:
+        return None
+    times = load_measured(scenario.measured)
+    times.check(len(profile.stages), len(profile.exits), scenario.measured)
+    return times
+
+
+def _tiers(
+    scenario: Scenario, profile: Profile, money: UnitPrices, catalogue: Catalogue, measured: MeasuredTimes | None
+) -> dict[str, Tier]:
+    """Service times: measured ones, or the profile's scaled by the ratio of effective speeds."""
     entries = {
         "device": (scenario.device.compute, 1.0),
         "edge": (scenario.edge.compute, scenario.edge.vcpus),
@@ -161,6 +179,9 @@ def _tiers(scenario: Scenario, profile: Profile, money: UnitPrices, catalogue: C
         speed = compute.effective_flops * units
         ratio = profile.reference.effective_flops / speed
         tiers[name] = Tier(name, speed, stage_s * ratio, head_s * ratio, compute.noise_sigma)
+        if measured:
+            mine = measured.tiers[name]
+            tiers[name] = Tier(name, speed, np.array(mine.stage_s), np.array(mine.head_s), compute.noise_sigma)
     return tiers
 
 

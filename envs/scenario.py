@@ -180,6 +180,8 @@ class Scenario(_Section):
     name: str
     description: str
     profile: str
+    measured: str = ""
+    """File of service times and message sizes that a running system measured, in place of the profile's scaled ones."""
     prices: str
     control: Control
     device: Device
@@ -208,11 +210,11 @@ class Scenario(_Section):
         return self
 
     def fingerprint(self) -> str:
-        """A short digest of everything that changes the problem (not of names, descriptions and sources).
+        """A short digest of everything that changes the problem (not of names, descriptions, sources and other files).
 
         A checkpoint carries it: a policy is only valid for the problem that it was trained on.
         """
-        content: dict[str, Any] = self.model_dump(mode="json", exclude={"name", "description", "sources"})
+        content: dict[str, Any] = self.model_dump(mode="json", exclude={"name", "description", "sources", "measured"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def numeric_fields(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..agents.ppo_policy import PPOPolicy
@@ -14,6 +14,7 @@ from .fixed import BEST_FIXED
 from .scores import Method, methods_of
 
 __all__ = [
+    "Readers",
     "method_of",
     "named",
     "resolve_methods",
@@ -22,6 +23,9 @@ __all__ = [
     "split_specs",
     "wanted_specs",
 ]
+
+Readers = Mapping[str, Callable[[Path], Policy]]
+"""Further kinds of policy files: by suffix, what reads them."""
 
 
 def split_specs(text: str) -> list[str]:
@@ -39,7 +43,9 @@ def split_specs(text: str) -> list[str]:
     return specs
 
 
-def resolve_methods(runs: Sequence[str], against: str = "all") -> tuple[tuple[Method, ...], bool]:
+def resolve_methods(
+    runs: Sequence[str], against: str = "all", readers: Readers | None = None
+) -> tuple[tuple[Method, ...], bool]:
     """Methods of a command line, and whether the best fixed action in hindsight is wanted too.
 
     Runs whose policies have the same name are training runs of one method; `NAME=PATH` gives a run another name.
@@ -47,12 +53,13 @@ def resolve_methods(runs: Sequence[str], against: str = "all") -> tuple[tuple[Me
     Args:
         runs: Run folders, checkpoints, names of rules, `module:Class` or `file.py:Class`.
         against: Rules, separated by commas; 'all' among them: every shipped rule and 'best-fixed'; 'none'.
+        readers: Of further kinds of policy files.
 
     Raises:
         InputError: Something named does not exist or cannot be loaded.
     """
     wanted, best_fixed = wanted_specs(runs, against)
-    return methods_of([method_of(spec) for spec in wanted]), best_fixed
+    return methods_of([method_of(spec, readers) for spec in wanted]), best_fixed
 
 
 def wanted_specs(runs: Sequence[str], against: str = "all") -> tuple[tuple[str, ...], bool]:
@@ -74,26 +81,30 @@ def named(spec: str) -> tuple[str, str]:
     return (name, rest) if equals and ":" not in name and "/" not in name else ("", spec)
 
 
-def method_of(spec: str) -> Method:
+def method_of(spec: str, readers: Readers | None = None) -> Method:
     """The method of one member that a specification means.
 
     Raises:
         InputError: It does not exist or cannot be loaded.
     """
     name, rest = named(spec)
-    policy, label, learned = _loaded(rest)
+    policy, label, learned = _loaded(rest, readers or {})
     return Method(name or policy[0].name, policy, label, learned)
 
 
-def _loaded(spec: str) -> tuple[tuple[Policy, ...], tuple[str, ...], bool]:
-    policy = resolve_policy(spec)
-    learned = isinstance(policy, PPOPolicy)
-    seed = policy.meta.get("seed") if isinstance(policy, PPOPolicy) else None
+def _loaded(spec: str, readers: Readers) -> tuple[tuple[Policy, ...], tuple[str, ...], bool]:
+    policy = resolve_policy(spec, readers)
+    learned = isinstance(policy, PPOPolicy) or getattr(policy, "learned", False) is True
+    seed = getattr(policy, "meta", {}).get("seed") if learned else None
     return (policy,), (spec if seed is None else f"seed {seed}",), learned
 
 
-def resolve_policy(spec: str) -> Policy:
+def resolve_policy(spec: str, readers: Readers | None = None) -> Policy:
     """A policy from a run folder, a checkpoint, a rule's name, `module:Class` or `file.py:Class`.
+
+    Args:
+        spec: What is named.
+        readers: Of further kinds of policy files.
 
     Raises:
         InputError: It does not exist or cannot be loaded.
@@ -101,6 +112,8 @@ def resolve_policy(spec: str) -> Policy:
     path = Path(spec)
     if path.is_dir() or path.suffix == ".npz":
         return PPOPolicy.load(path)
+    if readers and path.suffix in readers:
+        return readers[path.suffix](path)
     if "/" in spec and ":" not in spec and not path.exists():
         raise InputError("policy", "", "must be a run folder, a checkpoint or the name of a rule", spec)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import InputError, did_you_mean
 
-__all__ = ["read_settings"]
+__all__ = ["read_settings", "toml_literal", "toml_text"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -77,3 +78,37 @@ def _fields_at(model: type[BaseModel], where: list[str]) -> Iterator[str]:
 
 def _is_model(candidate: Any) -> bool:
     return isinstance(candidate, type) and issubclass(candidate, BaseModel)
+
+
+def toml_literal(value: Any) -> str:
+    """A value as TOML.
+
+    >>> toml_literal((1.5, True, "a")), toml_literal({"k.x": 1})
+    ('[1.5, true, "a"]', '{"k.x" = 1}')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(toml_literal(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml_literal(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, str):
+        return json.dumps(value)
+    return repr(value)
+
+
+def toml_text(settings: BaseModel) -> str:
+    """Settings as a file that `read_settings` reads: plain values first, then a table per section; None is left out."""
+    content = settings.model_dump()
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    lines = [
+        f"{key} = {toml_literal(value)}" for key, value in content.items() if key not in tables and value is not None
+    ]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]"]
+        lines += [
+            f"{key if key.isidentifier() else json.dumps(key)} = {toml_literal(value)}"
+            for key, value in table.items()
+            if value is not None
+        ]
+    return "\n".join(lines) + "\n"

@@ -14,12 +14,22 @@ from rich.console import Console
 from ..errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from ..envs import Problem
+    from ..envs import Policy, Problem
     from ..traces import LinkTrace, TraceSet
 
-__all__ = ["evaluate", "inputs_of", "part_of", "progress_bar"]
+__all__ = ["POLICY_FILES", "evaluate", "inputs_of", "part_of", "progress_bar"]
 
 PARTS = ("test", "validation", "train")
+
+
+def _read_exported(path: Path) -> Policy:
+    from ..runtime.policy import Policy as Exported
+
+    return Exported.load(path).as_policy()
+
+
+POLICY_FILES: dict[str, Callable[[Path], Policy]] = {".edgecloud": _read_exported}
+"""What reads a policy file of a suffix, besides checkpoints."""
 
 
 def evaluate(
@@ -27,7 +37,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="RUN…",
-            help="Run folders, checkpoints, rules. Several runs are training runs of one method; NAME=PATH names it.",
+            help="Run folders, checkpoints, exported policies, rules. Several runs are one method; NAME=PATH names it.",
         ),
     ] = None,
     against: Annotated[
@@ -77,7 +87,7 @@ def evaluate(
     problem, chosen, remark = inputs_of(runs or [], scenario, traces)
     links = part_of(chosen, part)
     presets = resolve_weights(weights, problem.scenario)
-    methods, fixed = resolve_methods(runs or [], against)
+    methods, fixed = resolve_methods(runs or [], against, POLICY_FILES)
     with progress_bar(Console(stderr=True, quiet=quiet), "evaluate") as report:
         comparison = compare(
             methods,

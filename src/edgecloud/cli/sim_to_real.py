@@ -1,0 +1,174 @@
+"""``edgecloud sim-to-real``: the same link and arrivals through the running system and through the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .calibrate import SLOWDOWNS, Model, Slow, slowdowns_of
+
+if TYPE_CHECKING:
+    from ..envs import Policy, Problem
+    from ..runtime.journal import Recording
+    from ..runtime.replay import Replay
+    from ..runtime.replay_table import Line
+
+__all__ = ["sim_to_real"]
+
+_HELD = "held-cuts"
+_SHOWN = (
+    "requests",
+    "mean latency, ms",
+    "50 % of answers within, ms",
+    "95 % of answers within, ms",
+    "failed, %",
+    "micro-dollars",
+    "cold_starts",
+    "mean reward",
+)
+
+
+def sim_to_real(
+    scenario: Annotated[str, typer.Option(help="scenario.toml of 'edgecloud calibrate'.")],
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Folder of the recordings; those that are there are not made again.")],
+    policies: Annotated[
+        str,
+        typer.Option(
+            help="Run folders, exported policies, rules, separated by commas; held-cuts goes through the cuts."
+        ),
+    ] = "held-cuts,always-device,always-cloud-vm,neurosurgeon,dp",
+    traces: Annotated[str, typer.Option(help="A link log. Default: a generated one.")] = "",
+    seconds: Annotated[int, typer.Option(min=20, help="Length of each run.")] = 120,
+    cuts: Annotated[
+        str, typer.Option(help="Of held-cuts: device-edge pairs; the cloud does the rest.")
+    ] = "6-6,4-4,2-6,1-3,0-6,0-0",
+    hold: Annotated[int, typer.Option(min=1, help="Intervals that held-cuts holds a cut.")] = 10,
+    weights: Annotated[str, typer.Option(help="Preference: a name, or latency,cost,privacy.")] = "default",
+    slowdowns: Slow = SLOWDOWNS,
+    copies: Annotated[int, typer.Option(min=8, max=1024, help="Draws of what a recording does not fix.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of arrivals and samples; the same for every policy.")] = 0,
+) -> None:
+    """Serve the same requests over the same link under each policy, predict each run, and compare.
+
+    Predicted is what the simulator says of the recorded decisions, given link and arrivals per interval; service times,
+    sizes and cold starts are those of the calibration.
+    """
+    from ..envs import compile_problem
+    from ..runtime.journal import read_recording
+    from ..runtime.replay import replay
+    from ..runtime.replay_table import compare_terms
+    from ..runtime.sim_to_real import ranking
+
+    console = Console(highlight=False)
+    problem = compile_problem(scenario)
+    measured, predicted = {}, {}
+    for spec in (part.strip() for part in policies.split(",")):
+        folder = out / spec.replace("/", "_")
+        if not (folder / "recording.npz").exists():
+            console.print(f"serving under {spec} for {seconds} s", markup=False)
+            policy = _policy(spec, cuts, hold)
+            _serve(problem, scenario, model, policy, traces, seconds, weights, slowdowns, seed, folder)
+        run = read_recording(folder)
+        replayed = replay(run, problem, copies=copies, seed=seed, measured_rtt=False)
+        _print_run(console, spec, compare_terms(run, problem, replayed))
+        if spec == _HELD:
+            _print_cuts(console, run, problem, replayed)
+        else:
+            measured[spec], predicted[spec] = run.terms(problem), replayed.terms
+    if len(measured) > 1:
+        _print_ranking(console, ranking(measured, predicted))
+
+
+def _policy(spec: str, cuts: str, hold: int) -> Policy:
+    from ..errors import InputError
+    from ..evaluation.resolve import resolve_policy
+    from ..runtime.sim_to_real import HeldCuts
+    from .evaluate import POLICY_FILES
+
+    if spec != _HELD:
+        return resolve_policy(spec, POLICY_FILES)
+    try:
+        pairs = [(int(device), int(edge)) for device, edge in (pair.split("-") for pair in cuts.split(","))]
+    except ValueError:
+        raise InputError("--cuts", "", "must be pairs such as 0-6,2-4", cuts) from None
+    return HeldCuts(pairs, hold)
+
+
+def _serve(
+    problem: Problem,
+    scenario: str,
+    model: str,
+    policy: Policy,
+    traces: str,
+    seconds: int,
+    weights: str,
+    slowdowns: str,
+    seed: int,
+    folder: Path,
+) -> None:
+    import shutil
+
+    import numpy as np
+
+    from ..envs.preferences import preference
+    from ..runtime.served_run import RunPlan, serve_run
+    from ..runtime.serving.model import load_split_model
+    from ..runtime.system import Slowdowns, SystemSettings
+    from ..runtime.workload import draw_workload, load_test_images
+    from ..traces import default_traces, load_link_trace
+
+    images = load_test_images(model, load_split_model(model), 256, seed)
+    link = load_link_trace(traces) if traces else default_traces().split.test[seed % 4]
+    workload = draw_workload(problem, seconds, len(images.pixels), np.random.default_rng(seed))
+    plan = RunPlan(policy, workload, images, link, preference(weights, problem.scenario), seed, {"link": link.name})
+    settings = SystemSettings(model, scenario, Slowdowns(**slowdowns_of(slowdowns)), fallback=False, seed=seed)
+    if folder.exists():  # of a run that was cut short
+        shutil.rmtree(folder)
+    serve_run(problem, settings, plan, folder)
+
+
+def _print_run(console: Console, spec: str, lines: Sequence[Line]) -> None:
+    table = Table("", "measured", "predicted", "95 % of draws", "difference", title=spec)
+    for line in lines:
+        if line.name in _SHOWN or line.name.startswith("answered"):
+            span = "" if line.low != line.low else f"{line.low:.4g} - {line.high:.4g}"
+            table.add_row(line.name, f"{line.measured:.4g}", f"{line.simulated:.4g}", span, f"{line.difference:+.1%}")
+    console.print(table)
+
+
+def _print_cuts(console: Console, run: Recording, problem: Problem, replayed: Replay) -> None:
+    from ..runtime.sim_to_real import compare_cuts, compare_parts, cut_name
+
+    table = Table("cut", "answers", "median ms", "predicted", "error", "p95 ms", "predicted", "error")
+    for row in compare_cuts(run, problem, replayed):
+        table.add_row(
+            cut_name(problem, row.placement),
+            str(row.measured),
+            *_pair(row.median_s, row.predicted_median_s, row.median_error),
+            *_pair(row.p95_s, row.predicted_p95_s, row.p95_error),
+        )
+    console.print(table)
+    parts = Table("cut", "part", "mean ms", "predicted")
+    for part in compare_parts(run, problem, replayed):
+        if max(part.measured_s, part.predicted_s) >= 5e-4:
+            seconds = (f"{1e3 * part.measured_s:.1f}", f"{1e3 * part.predicted_s:.1f}")
+            parts.add_row(cut_name(problem, part.placement), part.part, *seconds)
+    console.print(parts)
+
+
+def _pair(measured: float, predicted: float, error: float) -> tuple[str, str, str]:
+    return f"{1e3 * measured:.1f}", f"{1e3 * predicted:.1f}", f"{error:+.1%}"
+
+
+def _print_ranking(console: Console, rows: Sequence[tuple[str, float, float]]) -> None:
+    table = Table("policy", "measured reward", "predicted reward", "predicted place", title="ranking, as measured")
+    order: list[Any] = sorted(rows, key=lambda row: -row[2])
+    for row in rows:
+        table.add_row(row[0], f"{row[1]:.3f}", f"{row[2]:.3f}", str(order.index(row) + 1))
+    console.print(table)

@@ -1,0 +1,103 @@
+import math
+import time
+
+import pytest
+import torch
+
+from edgecloud.runtime.serving.batching import TierQueue
+from edgecloud.runtime.serving.joint import JointRunner
+from edgecloud.runtime.serving.model import Activation, Answer, SplitModel, run_segment
+from edgecloud.runtime.serving.transport_errors import DeadlineError, OverloadedError
+
+
+def images(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return list(torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator).split(1))
+
+
+def bits(result: Answer | Activation) -> tuple[object, ...]:
+    if isinstance(result, Answer):
+        return result.exit, result.label, result.confidence, tuple(result.logits.tolist())
+    return result.cut, tuple(result.tensor.flatten().tolist())
+
+
+@pytest.mark.parametrize("threshold", [math.inf, 0.5])
+@pytest.mark.parametrize("part", [(0, 3), (0, 6)])
+def test_a_batch_gives_each_its_own_answer(split_model: SplitModel, threshold: float, part: tuple[int, int]) -> None:
+    segment, _ = split_model.segments.get(*part)
+    inputs = images(5)
+    alone = [bits(run_segment(segment, value, threshold)) for value in inputs]
+    assert [bits(result) for result in JointRunner().run(segment, inputs, threshold)] == alone
+
+
+def test_an_inexact_batch_is_close(split_model: SplitModel) -> None:
+    segment, _ = split_model.segments.get(0, 6)
+    results = JointRunner(exact=False).run(segment, images(4), math.inf)
+    for value, result in zip(images(4), results, strict=True):
+        alone = run_segment(segment, value, math.inf)
+        assert isinstance(alone, Answer)
+        assert isinstance(result, Answer)
+        assert torch.allclose(result.logits, alone.logits, rtol=1e-4, atol=1e-3)
+
+
+def test_jobs_are_served_in_order_and_together(split_model: SplitModel) -> None:
+    queue = TierQueue(split_model, max_batch=4, max_wait_s=0.5)
+    try:
+        until = time.monotonic() + 20
+        plans = [(0, 6)] * 3 + [(0, 5)] + [(0, 6)]
+        jobs = [queue.submit(value, *plan, math.inf, until) for value, plan in zip(images(5), plans, strict=True)]
+        done = [job.result(20) for job in jobs]
+        # The fourth belongs to another plan, and the fifth must not overtake it.
+        assert [outcome.batch for outcome in done] == [3, 3, 3, 1, 1]
+        assert [outcome.ahead for outcome in done] == [0, 1, 2, 3, 4]
+    finally:
+        queue.close()
+
+
+def test_a_full_queue_refuses(split_model: SplitModel) -> None:
+    queue = TierQueue(split_model, capacity=2, slowdown=30.0)
+    try:
+        until = time.monotonic() + 20
+        jobs = [queue.submit(images(1)[0], 0, 6, math.inf, until) for _ in range(2)]
+        with pytest.raises(OverloadedError, match="2 requests are waiting"):
+            queue.submit(images(1)[0], 0, 6, math.inf, until)
+        assert queue.length == 2
+        assert all(isinstance(job.result(20).result, Answer) for job in jobs)
+        assert queue.load() > 0
+    finally:
+        queue.close()
+
+
+def test_what_is_too_late_is_dropped(split_model: SplitModel) -> None:
+    queue = TierQueue(split_model)
+    try:
+        late = queue.submit(images(1)[0], 0, 6, math.inf, time.monotonic() - 1)
+        with pytest.raises(DeadlineError):
+            late.result(5)
+        assert queue.dropped == 1
+    finally:
+        queue.close()
+
+
+def test_a_failing_job_does_not_end_the_tier(split_model: SplitModel) -> None:
+    queue = TierQueue(split_model)
+    try:
+        until = time.monotonic() + 20
+        with pytest.raises(RuntimeError):
+            queue.submit(torch.zeros(1, 1, 2, 2, dtype=torch.uint8), 0, 6, math.inf, until).result(10)
+        assert isinstance(queue.submit(images(1)[0], 0, 6, math.inf, until).result(10).result, Answer)
+    finally:
+        queue.close()
+
+
+def test_slowdown_stretches_service(split_model: SplitModel) -> None:
+    times = {}
+    for factor in (1.0, 20.0):
+        queue = TierQueue(split_model, slowdown=factor)
+        until = time.monotonic() + 60
+        runs = [queue.submit(images(1)[0], 0, 6, math.inf, until).result(60).service_s for _ in range(5)]
+        times[factor] = min(runs)
+        queue.close()
+    assert times[20.0] > 5 * times[1.0]
+    with pytest.raises(ValueError, match="slowdown"):
+        TierQueue(split_model, slowdown=0.5)
