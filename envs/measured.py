@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError
-from .physics import TABLE_SIZE
+from .rng import TABLE_SIZE
 from .state import Params
 
 __all__ = ["TIERS", "MeasuredTier", "MeasuredTimes", "load_measured"]
@@ -80,7 +80,7 @@ class MeasuredTimes(_Part):
 
     def apply(self, params: Params) -> Params:
         """A problem's constants with these times and sizes."""
-        changed: dict[str, Floats | NDArray[np.int64]] = {"cut_bytes": np.array(self.cut_bytes, dtype=np.int64)}
+        changed: dict[str, Any] = {"cut_bytes": np.array(self.cut_bytes, dtype=np.int64)}
         for name, tier in self.tiers.items():
             changed[f"{name}_work_s"] = np.stack([_cumulative(tier, params, heads) for heads in (True, False)])
             changed[f"{name}_noise"] = tier.table()
