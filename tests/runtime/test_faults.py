@@ -18,12 +18,27 @@ from edgecloud.runtime.processes import ServerProcess
 from edgecloud.runtime.recording import Recorder
 from edgecloud.runtime.serving.observer import ServedRequest
 
-from .whole_system import EDGE, FUNCTION, HASTY_S, MACHINE, RECOVERY_S, Rig, processes_of, running_rig
+from .whole_system import (
+    EDGE,
+    FUNCTION,
+    HASTY_S,
+    MACHINE,
+    PATIENT_S,
+    RECOVERY_S,
+    SLACK_S,
+    Rig,
+    processes_of,
+    running_rig,
+)
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="finds processes in /proc"),
 ]
+
+
+SHORTEST_BYTES = 64
+"""A log cannot be longer; Python looks for a directory for temporary files by writing four bytes to one."""
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +106,12 @@ def test_kill_9_of_a_worker_or_a_function(rig: Rig, word: str) -> None:
     victims = processes_of(rig.system.gateway.pid, word)
 
     def crash() -> None:
+        burst = [rig.system.device.submit(rig.image, -1, plan) for _ in range(4)]
+        time.sleep(0.3)
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
+        ended = tiers([answer.result(PATIENT_S + SLACK_S) for answer in burst])
+        assert set(ended) <= {"cloud", "fallback", "late", "failed"}
 
     patient, _ = rig.under_load(crash)
     assert "cloud" in tiers(patient)
@@ -154,14 +173,14 @@ def test_a_server_that_stands_still(rig: Rig, name: str) -> None:
 
 
 def test_a_full_disk_for_logs(rig: Rig) -> None:
-    """No process of the system can write a byte to a file; a function that starts then starts all the same."""
+    """No process of the system can lengthen a file; a function that starts then starts all the same."""
     gateway = rig.system.gateway.pid
     pids = [rig.system.edge.pid, gateway]
     for word in ("vm_worker", "functions_framework"):
         pids += processes_of(gateway, word)
     limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids}
     for pid, (_, hard) in limits.items():
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (SHORTEST_BYTES, hard))
     try:
         colds = rig.gauge("cold_starts")
 

@@ -25,7 +25,7 @@ from edgecloud.traces import LinkTrace
 
 MODEL = "random:shipped"
 EDGE, FUNCTION, MACHINE = Plan(1, 6), Plan(1, 3, route="faas"), Plan(0, 0, route="vm")
-PATIENT_S, HASTY_S = 20.0, 3.0
+PATIENT_S, HASTY_S = 20.0, 2.0
 """Deadlines of the two devices: one finishes alone what no server does, the other only waits."""
 
 SLACK_S = 3.0
