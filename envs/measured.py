@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import InputError
-from .physics import TABLE_SIZE
+from .rng import TABLE_SIZE
 from .state import Params
 
 __all__ = ["TIERS", "MeasuredTier", "MeasuredTimes", "load_measured"]
@@ -53,7 +53,7 @@ class MeasuredTimes(_Part):
     """Fingerprint of the split model that was measured."""
     source: str
     """Command, machine, date."""
-    tiers: dict[Literal["device", "edge", "vm", "faas"], MeasuredTier]
+    tiers: dict[str, MeasuredTier]
     cut_bytes: tuple[Annotated[int, Field(ge=0)], ...]
     """Bytes on the wire at each cut, 0..M, framing included."""
 
@@ -68,6 +68,8 @@ class MeasuredTimes(_Part):
         Raises:
             InputError: A tier is missing, or a list has another length than the profile's.
         """
+        for name in sorted(self.tiers.keys() - set(TIERS)):
+            raise InputError(source, f"tiers.{name}", f"must be one of {', '.join(TIERS)}")
         for name in TIERS:
             if name not in self.tiers:
                 raise InputError(source, f"tiers.{name}", "is required")
@@ -80,7 +82,7 @@ class MeasuredTimes(_Part):
 
     def apply(self, params: Params) -> Params:
         """A problem's constants with these times and sizes."""
-        changed: dict[str, Floats | NDArray[np.int64]] = {"cut_bytes": np.array(self.cut_bytes, dtype=np.int64)}
+        changed: dict[str, Any] = {"cut_bytes": np.array(self.cut_bytes, dtype=np.int64)}
         for name, tier in self.tiers.items():
             changed[f"{name}_work_s"] = np.stack([_cumulative(tier, params, heads) for heads in (True, False)])
             changed[f"{name}_noise"] = tier.table()

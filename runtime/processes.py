@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import re
@@ -12,12 +13,21 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from ..errors import InputError
 
 __all__ = ["ServerProcess"]
 
 _LISTENS = re.compile(r"listens on (\S+)")
+
+
+def _log_file(path: Path) -> IO[bytes]:
+    """A file to append a log to; where there is no room for one the server does without."""
+    try:
+        return path.open("ab")
+    except OSError:
+        return open(os.devnull, "ab")
 
 
 class ServerProcess:
@@ -39,7 +49,7 @@ class ServerProcess:
         name: str,
         arguments: Sequence[str],
         log: Path,
-        timeout_s: float = 60.0,
+        timeout_s: float = 180.0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self._arguments, self._log, self._timeout_s = name, list(arguments), log, timeout_s
@@ -52,7 +62,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "edgecloud", *self._arguments]
         if self.address:
             command += ["--listen", self.address]
-        with self._log.open("ab") as log:
+        with _log_file(self._log) as log:
             self._process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environment
             )
@@ -70,8 +80,8 @@ class ServerProcess:
             if not line:
                 break
         self.kill()
-        tail = self._log.read_text(errors="replace").strip().splitlines()[-1:] or ["nothing in its log"]
-        raise InputError(self.name, "", f"did not start ({tail[0][:300]})", remedy=f"see {self._log}")
+        tail = self._last_words()
+        raise InputError(self.name, "", f"did not start ({tail[:300]})", remedy=f"see {self._log}")
 
     @property
     def pid(self) -> int:
@@ -96,6 +106,12 @@ class ServerProcess:
                 self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(errors="replace").strip().splitlines()
+            return lines[-1] if lines else "nothing in its log"
+        return "its log cannot be read"
 
     def _read(self, lines: queue.SimpleQueue[str]) -> None:
         process = self._process

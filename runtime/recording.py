@@ -105,9 +105,11 @@ class Recorder:
         self._file: IO[bytes] | None = None
         self._torn = False
         self._retry_at = 0.0
+        self._header = _line(_header(problem, weights, policy, facts or {}))
+        self._headed = False
         self._thread = threading.Thread(target=self._write_all, name="edgecloud-recorder", daemon=True)
         self._thread.start()
-        self._put(_header(problem, weights, policy, facts or {}))
+        self._lines.put_nowait(self._header)
 
     def decision(self, decided: Decided) -> None:
         """Record a decision."""
@@ -149,7 +151,7 @@ class Recorder:
 
     def _put(self, content: Mapping[str, Any]) -> None:
         try:
-            self._lines.put_nowait(json.dumps(content, allow_nan=False, separators=(",", ":")))
+            self._lines.put_nowait(_line(content))
         except queue.Full:
             self._lose("the disk is slower than the run")
         except (TypeError, ValueError) as error:
@@ -176,15 +178,17 @@ class Recorder:
         try:
             if self._file is None:
                 self._file = self._open()
-            start = b"\n" if self._torn else b""
-            self._send(self._file, start + line.encode() + b"\n")
+            late = not self._headed and line is not self._header  # without its header nothing could be read
+            lines = [*([""] if self._torn else []), *([self._header] if late else []), line, ""]
+            self._send(self._file, "\n".join(lines).encode())
         except OSError as error:
             self._lose(str(error))
             self._torn = True
             self._retry_at = time.monotonic() + _RETRY_S
         else:
-            self._torn = False
-            self.written += 1
+            self._torn, self._headed = False, True
+            self.written += 1 + late
+            self.lost -= late
 
     def _open(self) -> IO[bytes]:
         """Unbuffered: a line is with the operating system when it counts as written."""
@@ -213,6 +217,10 @@ def _header(problem: Problem, weights: Floats, policy: str, facts: Mapping[str, 
         "versions": versions(),
         **facts,
     }
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
 
 
 def _list(values: Floats) -> list[float | None]:

@@ -276,15 +276,17 @@ class _Control:
                     self._sent = target
             except TransportError:
                 pass  # tried again
-            self._refresh()
+            if not self._refresh():
+                self._sent = None  # who does not answer may be started anew, and has then forgotten the pool's size
 
-    def _refresh(self) -> None:
+    def _refresh(self) -> bool:
         try:
             status = decode(self._client.status(2.0))
         except (TransportError, MessageError):
-            return
+            return False
         if isinstance(status, Status):
             self._gauges = {**status.gauges, "cloud_queue": float(status.queue)}
+        return True
 
 
 def _modem(shaper: Shaper, telemetry: Telemetry, seconds: float) -> dict[str, float]:

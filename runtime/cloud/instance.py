@@ -80,7 +80,11 @@ class FunctionInstance:
         """
         begun_s = time.monotonic()
         self._port = _free_port()
-        self._process = ChildProcess(function_command(self._port), self._environment, self._folder / f"{self.name}.log")
+        command = function_command(self._port)
+        try:
+            self._process = ChildProcess(command, self._environment, self._folder / f"{self.name}.log")
+        except OSError as error:
+            raise CrashError(f"function instance {self.name} did not start: {error}") from error
         while True:
             state = self._state()
             if state is not None:

@@ -8,12 +8,21 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 from .orphans import PARENT_VARIABLE
 
 __all__ = ["ChildProcess"]
 
 _LAST_WORDS_BYTES = 1200
+
+
+def _log_file(path: Path) -> IO[bytes]:
+    """A file for a process's output; where there is no room for one the process does without."""
+    try:
+        return path.open("wb")
+    except OSError:
+        return open(os.devnull, "wb")
 
 
 class ChildProcess:
@@ -27,7 +36,7 @@ class ChildProcess:
 
     def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._log = log
-        with log.open("wb") as output:
+        with _log_file(log) as output:
             self._process = subprocess.Popen(
                 list(arguments),
                 stdin=subprocess.PIPE,  # its end is the child's sign that we are gone

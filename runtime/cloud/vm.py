@@ -127,7 +127,11 @@ class VirtualMachine:
         begun_s = time.monotonic()
         socket = self._folder / f"{self.name}-{next(self._starts)}"
         command = [sys.executable, "-m", "edgecloud.runtime.cloud.vm_worker", str(socket), str(self._limit_bytes)]
-        process = self._process = ChildProcess(command, self._environment, socket.with_suffix(".log"))
+        try:
+            process = self._process = ChildProcess(command, self._environment, socket.with_suffix(".log"))
+        except OSError as error:  # no room for a process now: tried again as one that died
+            self.last_words = str(error)
+            return False
         channel = self._channel = grpc.insecure_channel(f"unix:{socket}", options=channel_options(self._limit_bytes))
         ready = grpc.channel_ready_future(channel)
         while process.alive and not self._stopped.is_set() and time.monotonic() - begun_s < self._start_timeout_s:

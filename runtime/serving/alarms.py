@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from .logs import logger
+
 __all__ = ["Alarms"]
 
 
@@ -44,4 +46,7 @@ class Alarms:
                 if self._closed:
                     return
                 _, _, call = heapq.heappop(self._heap)
-            call()
+            try:
+                call()
+            except Exception:  # one call's error must not silence the alarms of all others
+                logger().exception("alarm failed")

@@ -320,9 +320,11 @@ class Device:
             pending.done = True
             pending.tensor = None
             self._inside.discard(pending)
-        self._observer.answered(record)
-        self._show_levels()
-        pending.answered.set_result(record)
+        try:
+            self._observer.answered(record)
+            self._show_levels()
+        finally:  # whatever an observer does, the caller learns the outcome
+            pending.answered.set_result(record)
 
     # -- what the uplink tells
 
@@ -350,7 +352,8 @@ class Device:
         reply: object = None
         with suppress(MessageError):
             reply = decode(data)
-        if not isinstance(reply, Reply) or reply.id != pending.id:
+        useful = isinstance(reply, Reply) and (reply.status != "ok" or 0 <= reply.exit < len(self.model.exits))
+        if not isinstance(reply, Reply) or reply.id != pending.id or not useful:
             self.breaker.failed()
             self._rescue(pending, "the edge server answered something else")
         elif reply.status == "ok":

@@ -17,6 +17,13 @@ from .plan import Plan
 __all__ = ["Pending"]
 
 
+def _running() -> Future[ServedRequest]:
+    """A future that its caller cannot cancel: a request ends once, and whoever ends it must be able to say so."""
+    future: Future[ServedRequest] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
 @dataclass(eq=False)
 class Pending:
     """What is known of a request so far; instants are those of `time.monotonic`."""
@@ -28,7 +35,7 @@ class Pending:
     sample: int = -1
     want_logits: bool = False
     id: bytes = field(default_factory=lambda: os.urandom(16))
-    answered: Future[ServedRequest] = field(default_factory=Future)
+    answered: Future[ServedRequest] = field(default_factory=_running)
     done: bool = False
     local: bool = False  # the device is finishing it in a server's place
     tensor: Tensor | None = None  # what crosses the device's cut

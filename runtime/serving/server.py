@@ -11,7 +11,7 @@ from ...errors import InputError
 from .batching import TierQueue
 from .certificates import Credentials
 from .logs import logger
-from .messages import MAX_MESSAGE_BYTES, Prepared, Status, decode, encode
+from .messages import MAX_MESSAGE_BYTES, MessageError, Prepared, Status, decode, encode
 from .model import SplitModel
 from .observer import GAUGES
 from .once import Once
@@ -155,7 +155,7 @@ def _prepare(worker: Worker, upstream: Client | None, data: bytes) -> bytes:
         return encode(own)
     try:
         other = decode(upstream.prepare(data, 30.0))
-    except TransportError as error:
+    except (TransportError, MessageError) as error:
         logger().warning("the next tier could not prepare", reason=str(error))
         return encode(own)
     ready = isinstance(other, Prepared) and other.resident
@@ -166,7 +166,7 @@ def _upstream_gauges(upstream: Client) -> dict[str, float]:
     """The next tier's numbers, so that the device learns them in one call; none if it does not answer."""
     try:
         status = decode(upstream.status(1.0))
-    except TransportError:
+    except (TransportError, MessageError):
         return {"cloud_reachable": 0.0}
     if not isinstance(status, Status):
         return {"cloud_reachable": 0.0}

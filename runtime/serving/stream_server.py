@@ -27,6 +27,9 @@ STREAM_ERRORS: tuple[type[TransportError], ...] = (
 )
 """By the code in an error frame."""
 
+_UNREAD = 10_000
+"""Frames that may wait for a peer that does not read them; their senders would fill the memory else."""
+
 
 class StreamServer:
     """Serves uplink streams; at most `workers` messages are inside at a time.
@@ -83,25 +86,27 @@ class StreamServer:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, frames: Iterator[bytes], peer: str, out: queue.SimpleQueue[bytes | None]) -> None:
-        parts: list[bytes] = []
-        size = 0
+        parts = bytearray()
         try:
             for data in frames:
                 kind, seq, value, body = read_frame(data)
+                if out.qsize() > _UNREAD:
+                    raise MessageError("stream", f"must be read: {_UNREAD} frames wait for the peer")
                 if kind == PING:
                     out.put(frame(PONG, seq, value))
                 elif kind == ABORT:
-                    parts, size = [], 0
+                    parts.clear()
                 elif kind in (PART, LAST):
-                    size += len(body)
+                    size = len(parts) + len(body)
                     if size > self._max_bytes:
                         raise MessageError("", f"must have at most {self._max_bytes} bytes", size)
-                    parts.append(body)
                     out.put(frame(RECEIPT, seq, size))
-                    if kind == LAST:
-                        message = parts[0] if len(parts) == 1 else b"".join(parts)
-                        parts, size = [], 0
-                        self._begin(message, seq, peer, out)
+                    if kind == PART:
+                        parts += body
+                        continue
+                    message = bytes(parts) + body if parts else body
+                    parts.clear()
+                    self._begin(message, seq, peer, out)
                 else:
                     raise MessageError("frame", "must be one that a device sends", kind)
         except MessageError as error:  # whoever breaks the framing loses the stream, and nobody else does

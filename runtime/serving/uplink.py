@@ -17,6 +17,7 @@ import grpc
 
 from .certificates import Credentials
 from .framing import ABORT, ERROR, LAST, PART, PING, PONG, RECEIPT, REPLY, Frame, frame, read_frame
+from .logs import logger
 from .messages import MAX_MESSAGE_BYTES
 from .stream_server import STREAM_ERRORS
 from .transport import as_transport_error, open_channel
@@ -174,8 +175,9 @@ class Uplink:
                     self._hear(read_frame(data))
             except grpc.RpcError as error:
                 reason = as_transport_error(error)
-            except ValueError as error:
-                reason = TransportError(str(error))
+            except Exception as error:  # what a server sent, or an observer did, must not be the last connection's end
+                logger().exception("uplink failed")
+                reason = TransportError(f"{type(error).__name__}: {error}"[:500])
             finally:
                 channel.close()
             self._down(reason)
@@ -257,10 +259,13 @@ class Uplink:
         with self._lock:
             transfer.data, transfer.size_bytes = memoryview(data), len(data)
             transfer.begun_s = time.monotonic()
-            if self._current is transfer:
+            lost = self._current is not transfer
+            if not lost:
                 self._seq += 1
                 self._open[self._seq] = transfer
         self._events.transfer_started(transfer)
+        if lost:  # the connection went down between the queue and here: nobody else knows of it
+            self._events.transfer_lost(transfer, UnreachableError("the edge server ended the stream"))
 
     def _piece(self, current: Transfer) -> bytes:
         size = int(min(max(self._rate * _PIECE_S, _SMALLEST), _LARGEST))
