@@ -81,8 +81,11 @@ def test_the_picture_shows_leakage_behind_every_defence(name):
     assert labels == ["input", *(stage.name for stage in profile.stages[:-1]), "result"]
 
 
-def test_some_profiles_are_attacked():
-    assert ATTACKED
+def test_a_chain_and_a_residual_network_on_cifar10_and_one_on_fashion_mnist_are_attacked():
+    found = {
+        (kind["dataset"], kind["shape"]["block"]) for kind in (load_profile(n).provenance["training"] for n in ATTACKED)
+    }
+    assert found == {("cifar10", "plain"), ("cifar10", "residual"), ("fashion-mnist", "plain")}
 
 
 def test_the_two_sizes_are_one_network():
