@@ -36,13 +36,12 @@ def draw_profile(profile: Profile) -> Figure:
     figure = Figure(figsize=(12, 7), layout="constrained")
     panels = figure.subplots(2, 3)
     stages = [stage.name for stage in profile.stages]
-    _draw_bytes(panels[0, 0], profile, ["input", *stages[:-1], "result"])
+    ends = ["input", *stages[:-1], "result"]
+    _draw_bytes(panels[0, 0], profile, ends)
     _bars(panels[0, 1], stages, profile.stage_flops / 1e6, "MFLOP per stage")
     _draw_latency(panels[0, 2], profile, stages)
     if profile.leakage_known:
-        cuts = np.arange(profile.n_stages + 1)
-        panels[1, 0].plot(cuts, profile.leakage, marker="o")
-        panels[1, 0].set(xlabel="cut", ylabel="leakage", ylim=(0, 1.05), xticks=cuts)
+        _draw_leakage(panels[1, 0], profile, ends)
     else:
         _bars(panels[1, 0], stages, np.array([stage.memory_bytes for stage in profile.stages]) / 1e6, "MB of memory")
     if profile.has_exit_table:
@@ -97,6 +96,19 @@ def _draw_latency(axes: Axes, profile: Profile, stages: list[str]) -> None:
         axes.plot(np.arange(len(stages)), scaled, marker=".", linewidth=0.8, label=name)
     axes.set_yscale("log")
     axes.legend(fontsize=6)
+
+
+def _draw_leakage(axes: Axes, profile: Profile, labels: list[str]) -> None:
+    """What each cut reveals; behind each defence that was attacked, too (at the inner cuts: the ends have none)."""
+    cuts = np.arange(profile.n_stages + 1)
+    axes.plot(cuts, profile.leakage, marker="o", label="no defence")
+    for item in profile.protections:
+        axes.plot(cuts[1:-1], item.leakage[1:-1], marker=".", linewidth=0.8, label=item.name)
+    axes.set(ylim=(0, 1.05))
+    axes.set_title("leakage at the cut after …", fontsize=10)
+    _label(axes, labels)
+    if profile.protections:
+        axes.legend(fontsize=6)
 
 
 def _draw_sequence(profile: Profile, latency_axes: Axes, bytes_axes: Axes) -> None:

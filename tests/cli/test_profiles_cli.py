@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from edgecloud.cli.profiles import app
 from edgecloud.errors import InputError
-from edgecloud.profiles import datasets, load_profile, recipes, training
+from edgecloud.profiles import datasets, list_profiles, load_profile, recipes, training
 from edgecloud.profiles.images import ImageSet
 
 runner = CliRunner()
@@ -27,6 +27,12 @@ def test_list():
     output = run("list")
     assert "cifar10-ee-32" in output
     assert "150,528" in output
+
+
+def test_names_are_whole_on_a_narrow_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    output = run("list")
+    assert all(name in output for name in list_profiles())
 
 
 @pytest.mark.parametrize("name", ["cifar10-ee-32", "cifar10-ee-224"])

@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
 
 from edgecloud.profiles import NEVER, list_profiles, load_profile
+from edgecloud.profiles.attack_results import ATTACKERS
+from edgecloud.profiles.plotting import draw_profile
 
 WITH_EXITS = [name for name in list_profiles() if load_profile(name).has_exit_table]
 """Those with measured exits; test_measured_catalogue.py has the others."""
@@ -60,10 +63,29 @@ def test_attacked_profiles(name):
     assert min(profile.expected_flops(t) for t in kept) <= 0.5 * profile.total_flops
     share_left = 1.0 - profile.leakage[1:-1]  # of the pixels' variance
     assert share_left[-1] >= 5.0 * share_left[0]
+    rows = [row for row in profile.provenance["attack"]["results"] if row["protection"] == "none"]
+    assert {(row["cut"], row["attacker"]) for row in rows} == set(product(range(1, profile.n_stages), ATTACKERS))
+    first, last = (min(row["mse"] for row in rows if row["cut"] == cut) for cut in (1, profile.n_stages - 1))
+    assert last >= 5.0 * first
+    assert max(row["ssim"] for row in rows if row["cut"] == 1) > 0.9
 
 
-def test_some_profiles_are_attacked():
-    assert ATTACKED
+@pytest.mark.parametrize("name", ATTACKED)
+def test_the_picture_shows_leakage_behind_every_defence(name):
+    profile = load_profile(name)
+    panel = draw_profile(profile).axes[3]
+    lines = {line.get_label(): line.get_ydata() for line in panel.lines}
+    assert np.array_equal(lines["no defence"], profile.leakage)
+    assert set(lines) == {"no defence", *(item.name for item in profile.protections)}
+    labels = [label.get_text() for label in panel.get_xticklabels()]
+    assert labels == ["input", *(stage.name for stage in profile.stages[:-1]), "result"]
+
+
+def test_a_chain_and_a_residual_network_on_cifar10_and_one_on_fashion_mnist_are_attacked():
+    found = {
+        (kind["dataset"], kind["shape"]["block"]) for kind in (load_profile(n).provenance["training"] for n in ATTACKED)
+    }
+    assert found == {("cifar10", "plain"), ("cifar10", "residual"), ("fashion-mnist", "plain")}
 
 
 def test_the_two_sizes_are_one_network():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..errors import InputError
 from ..profiles import NEVER, Profile, Stage, list_profiles, load_profile, save_profile
@@ -46,7 +46,11 @@ Cache = Annotated[Path | None, typer.Option(help="Where fetched images are kept;
 def list_command() -> None:
     """List the shipped profiles."""
     console = Console()
-    table = Table("name", "stages", "exits", "accuracy", "MFLOP", "input bytes", "ms (reference)")
+    table = Table(
+        Column("name", no_wrap=True, min_width=max(map(len, list_profiles()))),
+        *("stages", "exits", "accuracy", "MFLOP", "bytes in", "ms"),
+        title=f"{len(list_profiles())} shipped profiles; bytes of the raw input, milliseconds on the reference machine",
+    )
     for name in list_profiles():
         profile = load_profile(name)
         table.add_row(
