@@ -139,7 +139,13 @@ PRESETS: dict[str, TrainConfig] = {
         total_steps=40_960, num_envs=32, rollout_steps=32, hidden=(64, 64), validate_every=20_480, validation_windows=8
     ),
     "default": TrainConfig(warm_start=_TEACHER),
-    "long": TrainConfig(warm_start=_TEACHER, total_steps=40_000_000, learning_rate_end=1e-5, validate_every=1_000_000),
+    "long": TrainConfig(
+        warm_start=_TEACHER,
+        total_steps=12_000_000,
+        learning_rate_end=1e-5,
+        generated_logs=40,
+        validate_every=1_000_000,
+    ),
 }
 """'quick' shows in seconds that everything works, 'default' is the tuned one, 'long' is for a better policy."""
 
