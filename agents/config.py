@@ -117,7 +117,7 @@ class TrainConfig(BaseModel):
             raise ValueError("minibatch must be at most num_envs * rollout_steps")
         return self
 
-    def totoml_literal(self) -> str:
+    def to_toml(self) -> str:
         """The settings as TOML, with their help as comments."""
         lines = []
         for name, field in type(self).model_fields.items():

@@ -53,7 +53,7 @@ class MeasuredTimes(_Part):
     """Fingerprint of the split model that was measured."""
     source: str
     """Command, machine, date."""
-    tiers: dict[Literal["device", "edge", "vm", "faas"], MeasuredTier]
+    tiers: dict[str, MeasuredTier]
     cut_bytes: tuple[Annotated[int, Field(ge=0)], ...]
     """Bytes on the wire at each cut, 0..M, framing included."""
 
@@ -68,6 +68,8 @@ class MeasuredTimes(_Part):
         Raises:
             InputError: A tier is missing, or a list has another length than the profile's.
         """
+        for name in sorted(self.tiers.keys() - set(TIERS)):
+            raise InputError(source, f"tiers.{name}", f"must be one of {', '.join(TIERS)}")
         for name in TIERS:
             if name not in self.tiers:
                 raise InputError(source, f"tiers.{name}", "is required")

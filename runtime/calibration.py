@@ -156,7 +156,7 @@ def _calibration(system: System, samples: _Samples, source: str) -> Calibration:
     times = MeasuredTimes(
         model=system.model.fingerprint,
         source=source,
-        tiers=tiers,  # type: ignore[arg-type]
+        tiers=tiers,
         cut_bytes=(*sizes, 0),
     )
     return Calibration(

@@ -183,7 +183,7 @@ def completed(problem: Problem, record: RequestRecord) -> RequestRecord:
     start was set-up, so a server that does should report `faas_ms`). Energy follows the scenario's power model.
     """
     p = problem.params
-    derived: dict[str, float] = {}
+    derived: dict[str, Any] = {}
     if math.isnan(record.edge_ms):
         derived["edge_ms"] = _started_ms(record.edge_service_s)
     if math.isnan(record.edge_requests):

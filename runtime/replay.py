@@ -61,7 +61,7 @@ def link_of(recording: Recording, problem: Problem, measured_rtt: bool = True) -
     return LinkTrace(
         name=str(recording.header.get("policy", "recorded")),
         mode="unknown",
-        edges_s=np.arange(len(rows) + 1) * interval_s,
+        edges_s=np.arange(len(rows) + 1, dtype=np.float64) * interval_s,
         rate_bps=rows[:, column("rate_bps")] / problem.scenario.uplink.rate_scale,
         rtt_s=rtt if measured_rtt and (rtt > 0.0).all() else None,
         source=str(recording.source),

@@ -103,9 +103,9 @@ def _percentiles(recording: Recording, replayed: Replay) -> list[Line]:
     measured = np.array([record.latency_s for record in recording.requests if not record.failed])
     lines = []
     for percent in (50, 95, 99):
-        pair = [
+        mine, simulated = (
             1e3 * float(np.percentile(values, percent)) if len(values) else float("nan")
             for values in (measured, replayed.latency_s)
-        ]
-        lines.append(Line(f"{percent} % of answers within, ms", *pair, np.nan, np.nan))
+        )
+        lines.append(Line(f"{percent} % of answers within, ms", mine, simulated, np.nan, np.nan))
     return lines

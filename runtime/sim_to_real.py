@@ -160,7 +160,7 @@ def cut_name(problem: Problem, placement: int) -> str:
 
 
 def _predicted_parts(records: Floats, problem: Problem) -> dict[str, Floats]:
-    """Seconds of each part in the simulator; half of the scenario's round trip comes before the edge, half after it."""
+    """Seconds of each part in the simulator; half of the scenario's round trip comes before the edge."""
     arrival, device, uplink, edge, end = (
         records[:, _AT[name]] for name in ("arrival_s", "device_end_s", "uplink_end_s", "edge_end_s", "end_s")
     )

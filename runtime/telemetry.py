@@ -99,7 +99,7 @@ class Telemetry:
         first: ArrayLike | None = None,
     ) -> None:
         self.problem, self._judge = problem, judge
-        self._weights = check_weights(problem.scenario.objective.weights if weights is None else weights, 1)[0]
+        self._weights: Floats = check_weights(problem.scenario.objective.weights if weights is None else weights, 1)[0]
         self._lock = threading.RLock()
         self._sources: list[Callable[[], Gauges]] = []
         self.source_failures = 0
@@ -220,7 +220,7 @@ class Telemetry:
     @property
     def weights(self) -> Floats:
         """Preference in force, float64 (3,)."""
-        return self._weights.copy()
+        return np.array(self._weights)
 
     def set_weights(self, weights: ArrayLike) -> None:
         """Change the preference, (3,) on the simplex; the next row shows it.

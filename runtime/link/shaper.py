@@ -156,7 +156,12 @@ class Shaper:
     def cut(self, seconds: float) -> None:
         """From now on the link carries nothing for some seconds; what is queued then goes on (TCP sends it again)."""
         now_s = self.clock_s()
-        self._order(lambda: [schedule.cut(now_s, seconds) for schedule in self._schedules])
+
+        def cut() -> None:
+            for schedule in self._schedules:
+                schedule.cut(now_s, seconds)
+
+        self._order(cut)
 
     def black_hole(self, seconds: float) -> None:
         """Half-open connections: all that exist now, and those opened within `seconds`, lose every byte for good.

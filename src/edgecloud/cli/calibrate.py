@@ -62,6 +62,8 @@ def calibrate(
     Then `edgecloud train --scenario OUT/scenario.toml` learns in a simulation of this system, `edgecloud demo` runs
     it, and `edgecloud sim-to-real` compares the two.
     """
+    import numpy as np
+
     from ..envs import compile_problem, load_scenario
     from ..files import write_atomically
     from ..profiles.provenance import machine_name, today
@@ -86,7 +88,7 @@ def calibrate(
     settings = SystemSettings(
         model, str(trial), Slowdowns(**slowdowns_of(slowdowns)), encoding, fallback=False, real_boot=True, seed=seed
     )
-    fast = LinkTrace("fast", "static", [0.0, 3600.0], [1e9 / base.uplink.rate_scale])
+    fast = LinkTrace("fast", "static", np.array([0.0, 3600.0]), np.array([1e9 / base.uplink.rate_scale]))
     source = f"{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}; {machine_name()}; {today()}"
     console.print("starting device, link, edge server and cloud")
     with System(problem, settings, fast) as system, progress_bar(console) as bar:
