@@ -102,6 +102,17 @@ class Ends:
             self.ended[record.tier or record.status] += 1
 
 
+def warm_up(system: System, within_s: float = 300.0) -> None:
+    """Until every plan has been answered where it says: workers and functions have loaded what they need."""
+    image = random_images(system.model, 1, 0).tensor(0)
+    until = time.monotonic() + within_s
+    for plan in PLANS:
+        while time.monotonic() < until:
+            record = system.device.submit(image, plan=plan).result()
+            if not record.failed and record.tier != "fallback":
+                break
+
+
 def drive(system: System, telemetry: Telemetry, seconds: float, rate_rps: float, memory: Memory) -> Ends:
     """Poisson arrivals; a new plan every second; a look at the memory some 200 times."""
     rng, ends = np.random.default_rng(0), Ends()
@@ -159,6 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings = SystemSettings("random:shipped", options.scenario, real_boot=True)
     with System(problem, settings, LINK, telemetry) as system:
         system.apply(Action(6, 6, len(problem.thresholds) - 1, "spill", 1))
+        warm_up(system)
         telemetry.begin(system.clock_s())
         memory = Memory(system)
         ends = drive(system, telemetry, options.minutes * 60.0, options.rate, memory)

@@ -21,7 +21,7 @@ from .breaker import CircuitBreaker
 from .certificates import Credentials
 from .messages import MessageError, Prepare, Prepared, Reply, Request, Status, decode, encode
 from .model import Answer, SplitModel
-from .observer import GAUGES, NullObserver, Observer, ServedRequest
+from .observer import GAUGES, GuardedObserver, NullObserver, Observer, ServedRequest
 from .payloads import Encoding, pack
 from .pending import Pending
 from .plan import Plan
@@ -90,7 +90,7 @@ class Device:
         self.settings = settings or DeviceSettings()
         if not 0 < self.settings.timeout_s <= 3600:
             raise InputError("device", "timeout_s", "must be between 0 and 3600", self.settings.timeout_s)
-        self.model, self._observer = model, observer or NullObserver()
+        self.model, self._observer = model, GuardedObserver(observer or NullObserver())
         self._encoding = Encoding.parse(self.settings.encoding)
         model.keep_whole()
         self._stage_s = _measured_stages(model, self.settings.slowdown)
@@ -320,11 +320,9 @@ class Device:
             pending.done = True
             pending.tensor = None
             self._inside.discard(pending)
-        try:
-            self._observer.answered(record)
-            self._show_levels()
-        finally:  # whatever an observer does, the caller learns the outcome
-            pending.answered.set_result(record)
+        self._observer.answered(record)
+        self._show_levels()
+        pending.answered.set_result(record)
 
     # -- what the uplink tells
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from .logs import logger
 from .plan import Plan
 
-__all__ = ["GAUGES", "NullObserver", "Observer", "ServedRequest"]
+__all__ = ["GAUGES", "GuardedObserver", "NullObserver", "Observer", "ServedRequest"]
 
 
 GAUGES = (
@@ -135,3 +137,43 @@ class NullObserver:
 
     def gauge(self, name: str, value: float) -> None:
         """Nothing."""
+
+
+class GuardedObserver:
+    """Passes on what it is told; one that raises is logged once, counted, and costs no request and no thread."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.failures = 0
+
+    def arrived(self, t: float) -> None:
+        """Passed on."""
+        self._tell(lambda: self._observer.arrived(t))
+
+    def uplink_started(self, size_bytes: int, t: float) -> None:
+        """Passed on."""
+        self._tell(lambda: self._observer.uplink_started(size_bytes, t))
+
+    def uplink_finished(self, size_bytes: int, seconds: float) -> None:
+        """Passed on."""
+        self._tell(lambda: self._observer.uplink_finished(size_bytes, seconds))
+
+    def rtt(self, seconds: float) -> None:
+        """Passed on."""
+        self._tell(lambda: self._observer.rtt(seconds))
+
+    def answered(self, record: ServedRequest) -> None:
+        """Passed on."""
+        self._tell(lambda: self._observer.answered(record))
+
+    def gauge(self, name: str, value: float) -> None:
+        """Passed on."""
+        self._tell(lambda: self._observer.gauge(name, value))
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:
+            self.failures += 1
+            if self.failures == 1:
+                logger().exception("observer failed; said once")

@@ -22,8 +22,10 @@ def test_soak_for_a_third_of_a_minute() -> None:
     )
     assert {"device", "edge", "gateway"} <= {name for name, *_ in rows}
     for name, start, end, _ in rows:
-        assert int(start) > 10, name
-        assert int(end) - int(start) < 300, name  # a leak of a megabyte per request would show even so
+        if name == "function":  # more of them may start meanwhile
+            continue
+        assert int(start) > 50, name
+        assert int(end) - int(start) < 100, name  # a leak of a megabyte per request would show
     submitted, lost = re.search(r"(\d+) submitted, \d+ failed, (\d+) lost", run.stdout).groups()
     assert int(submitted) > 20
     assert lost == "0"

@@ -254,7 +254,7 @@ def test_a_slow_server_is_a_failure_or_rescued(
         assert plain.duplicates == rescued.duplicates == 1
 
 
-@pytest.mark.parametrize("answer", ["garbage", "another id", "failed", "overloaded"])
+@pytest.mark.parametrize("answer", ["garbage", "another id", "another exit", "failed", "overloaded"])
 def test_a_useless_reply_is_replaced(
     credentials: dict[str, Credentials], start: Callable[..., Device], image: torch.Tensor, answer: str
 ) -> None:
@@ -266,6 +266,8 @@ def test_a_useless_reply_is_replaced(
         if answer == "garbage":
             return b"garbage"
         identity = bytes(16) if answer == "another id" else request.id
+        if answer == "another exit":
+            return encode(Reply(identity, 200, 0.5, 1, "ok"))
         return encode(Reply(identity, -1, 0.0, -1, "failed", "no reason"))
 
     with serving(credentials, handler) as server:
@@ -273,6 +275,35 @@ def test_a_useless_reply_is_replaced(
         assert device.wait_until_connected(WAIT_S)
         record = device.submit(image).result(WAIT_S)
         assert (record.tier, record.failed, record.exit) == ("fallback", False, 3)
+
+
+class Careless:
+    """Raises whatever it is told."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def tell(*_: object) -> None:
+            raise RuntimeError(name)
+
+        return tell
+
+
+def test_an_observer_that_raises_costs_nothing(
+    edge: TierServer, start: Callable[..., Device], image: torch.Tensor
+) -> None:
+    device = start(edge.address, observer=Careless(), fallback=False)
+    assert device.wait_until_connected(WAIT_S)
+    records = [device.submit(image, plan=plan).result(WAIT_S) for plan in (PLAN, PLAN, Plan(6, 6))]
+    assert [record.tier for record in records] == ["edge", "edge", "device"]
+    assert (device.in_flight, device.connected) == (0, True)
+
+
+def test_a_caller_cannot_unsay_a_request(edge: TierServer, start: Callable[..., Device], image: torch.Tensor) -> None:
+    device = start(edge.address)
+    assert device.wait_until_connected(WAIT_S)
+    answer = device.submit(image)
+    assert not answer.cancel()
+    assert answer.result(WAIT_S).tier == "edge"
+    assert device.submit(image).result(WAIT_S).tier == "edge"
 
 
 def test_transfers_arrive_in_order_and_whole(

@@ -13,11 +13,13 @@ import torch
 
 from edgecloud.errors import InputError
 from edgecloud.runtime.serving.certificates import Credentials, make_certificates, read_credentials
+from edgecloud.runtime.serving.framing import ERROR, PING, PONG, frame, read_frame
 from edgecloud.runtime.serving.messages import Prepare, Prepared, Reply, Request, Status, decode, encode
 from edgecloud.runtime.serving.model import Answer, SplitModel, load_split_model
 from edgecloud.runtime.serving.payloads import Encoding, pack
 from edgecloud.runtime.serving.plan import Plan
 from edgecloud.runtime.serving.server import TierServer, TierSettings, start_tier
+from edgecloud.runtime.serving.stream_server import StreamServer
 from edgecloud.runtime.serving.transport import Client, serve
 from edgecloud.runtime.serving.transport_errors import (
     OverloadedError,
@@ -144,6 +146,36 @@ def test_unknown_peers_are_refused(
         with Client(server.address, credentials["device"]) as client:
             assert client.infer(b"x", 5.0) == b"x"
     assert calls == [b"x"]
+
+
+class Silent:
+    """A stream's context whose peer never goes away."""
+
+    def add_callback(self, _: object) -> None:
+        """Never called back."""
+
+
+def test_a_peer_that_asks_and_never_reads_loses_its_stream(no_threads_left: None) -> None:
+    """Its answers would fill the server's memory."""
+    asked = [0]
+
+    def pings() -> Iterator[bytes]:
+        while True:
+            asked[0] += 1
+            yield frame(PING, 0, asked[0])
+
+    streams = StreamServer(lambda data: data, None, frozenset(), 1, 1000)
+    answers = streams.serve(pings(), "peer", Silent())  # type: ignore[arg-type]
+    kinds = [read_frame(next(answers)).kind]
+    until = time.monotonic() + 60.0
+    while asked[0] <= 10_000:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    kinds += [read_frame(data).kind for data in answers]
+    assert 10_000 < len(kinds) < 20_000
+    assert kinds[-1] == ERROR
+    assert set(kinds[:-1]) == {PONG}
+    streams.drain(0.0)
 
 
 def test_a_signed_peer_may_still_be_the_wrong_one(credentials: dict[str, Credentials], no_threads_left: None) -> None:
