@@ -83,7 +83,7 @@ class TrainConfig(BaseModel):
     """Learn from the accuracy that a threshold loses on average, not from what few requests happened to lose."""
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """The policy that is validated and kept is an exponential average of the parameters over updates; 0: the last."""
-    generated_logs: Annotated[int, Field(ge=0)] = 4
+    generated_logs: Annotated[int, Field(ge=0)] = 40
     """Generated link logs per transport mode that join recorded training logs."""
     stagger: bool = True
     """Start the first episodes at different intervals, so that environments do not end in step with each other."""
@@ -143,7 +143,6 @@ PRESETS: dict[str, TrainConfig] = {
         warm_start=_TEACHER,
         total_steps=12_000_000,
         learning_rate_end=1e-5,
-        generated_logs=40,
         validate_every=1_000_000,
     ),
 }

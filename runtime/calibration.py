@@ -106,12 +106,13 @@ def calibrate(
 def _plans(stages: int, cold_starts: int) -> list[tuple[Plan, bool, bool]]:
     """Plans with whether heads are asked, and whether the function has been left alone for its keep-alive."""
     plans: list[tuple[Plan, bool, bool]] = [(Plan(0, 0, route="faas"), False, True) for _ in range(cold_starts)]
-    for threshold, heads in ((float("inf"), False), (_HEADS, True)):
-        for cut in range(1, stages + 1):
-            plans.append((Plan(cut, stages, threshold), heads, False))
-            plans.append((Plan(0, cut, threshold, "vm"), heads, False))
-        for cut in range(stages):
-            plans += [(Plan(cut, cut, threshold, route), heads, False) for route in ("vm", "faas")]
+    asked = ((float("inf"), False), (_HEADS, True))
+    # All of the function's at a stretch: it would be forgotten while other tiers are measured.
+    for route in ("faas", "vm"):
+        plans += [(Plan(cut, cut, t, route), heads, False) for t, heads in asked for cut in range(stages)]
+    for cut in range(1, stages + 1):
+        for t, heads in asked:
+            plans += [(Plan(cut, stages, t), heads, False), (Plan(0, cut, t, "vm"), heads, False)]
     return plans
 
 

@@ -86,7 +86,7 @@ def ask(port: int, method: str, body: bytes, headers: dict[str, str]) -> tuple[i
             connection.request(method, "/", body, headers)
             response = connection.getresponse()
             return response.status, response.read()
-        except ConnectionRefusedError:
+        except (ConnectionRefusedError, ConnectionResetError, http.client.RemoteDisconnected):
             assert time.monotonic() < limit_s
             time.sleep(0.05)
         finally:
