@@ -145,7 +145,8 @@ def _note(samples: _Samples, plan: Plan, heads: bool, record: ServedRequest, sen
         samples.service[tier, plan.cut_edge, stages, heads].append(record.cloud_service_s)
         samples.cloud_overhead_s.append(record.backhaul_s)
     if plan.cut_device < stages:
-        samples.edge_overhead_s.append(record.propagation_s)
+        # On a fast link a transfer's seconds are overhead, too: they do not shrink with the bytes.
+        samples.edge_overhead_s.append(record.propagation_s + record.uplink_queue_s + record.uplink_s)
         samples.bytes[plan.cut_device].append(float(sent))
 
 
