@@ -245,8 +245,10 @@ class Device:
         if self._uplink is None or not self._uplink.up or not self.breaker.allows():
             self._rescue(pending, "the edge server does not answer")
             return
-        assert pending.tensor is not None
-        payload = pack(pending.tensor, self._encoding)
+        tensor = pending.tensor
+        if tensor is None:  # it ended while a retry was on its way
+            return
+        payload = pack(tensor, self._encoding)
 
         def make() -> bytes:
             now = time.monotonic()
