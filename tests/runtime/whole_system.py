@@ -105,7 +105,7 @@ class Rig:
         self.ledgers = {id(system.device): ledger, id(self.hasty): self.hasty_ledger}
 
     def under_load(
-        self, fault: Callable[[], None], before_s: float = 0.8, after_s: float = 0.8
+        self, fault: Callable[[], None], before_s: float = 0.8, after_s: float = 0.3
     ) -> tuple[list[ServedRequest], list[ServedRequest]]:
         """Let something happen while both devices are busy; check what must hold of every request.
 
