@@ -22,8 +22,8 @@ def test_boot_delay_holds_requests_back_and_the_minimum_is_billed() -> None:
     with VmPool(vms(echo(prefix="got "), boot_s=4.0)) as pool:
         with pytest.raises(BackendError, match="no VM"):
             pool.invoke(b"x", 1.0)
-        pool.set_target(1)
         launched_s = time.monotonic()
+        pool.set_target(1)
         assert (pool.stats().running, pool.stats().booting) == (0, 1)
         with pytest.raises(DeadlineError):
             pool.invoke(b"x", 0.1)
