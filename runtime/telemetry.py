@@ -19,25 +19,14 @@ from .in_force import InForce
 from .link_rate import RateEstimate
 from .records import RequestRecord, completed
 from .served import Judge, ServedLike, record_of
+from .serving.observer import GAUGES as REPORTED
 
 __all__ = ["GAUGES", "METERS", "Interval", "Telemetry"]
 
 Floats = NDArray[np.float64]
 Gauges = Mapping[str, float]
 
-GAUGES = (
-    "device_queue",
-    "uplink_queue",
-    "uplink_queue_bytes",
-    "edge_queue",
-    "cloud_queue",
-    "edge_load",
-    "vm_running",
-    "vm_booting",
-    "warm_instances",
-    "busy_instances",
-    "battery",
-)
+GAUGES = (*REPORTED, "battery")
 """Fields of the measured row that are read as they are when an interval ends."""
 
 METERS = ("vm_billed_s",)

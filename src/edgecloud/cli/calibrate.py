@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from ..runtime.calibration import Calibration
 
 __all__ = ["calibrate", "slowdowns_of"]
 
@@ -108,16 +111,13 @@ def calibrate(
     target = out / "scenario.toml"
     write_atomically(target, toml_text(result).encode())
     trial.unlink()
-    _show(found.times.tiers, found)
+    _show(found)
     typer.echo(f"wrote {target} and {times} ({found.requests} answers)")
 
 
-def _show(tiers: object, found: object) -> None:
+def _show(found: Calibration) -> None:
     from rich.table import Table
 
-    from ..runtime.calibration import Calibration
-
-    assert isinstance(found, Calibration)
     table = Table("tier", "whole network, ms", "with every head, ms", "p95 / mean")
     for name, tier in found.times.tiers.items():
         whole = sum(tier.stage_s)

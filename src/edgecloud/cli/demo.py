@@ -14,10 +14,12 @@ from .calibrate import SLOWDOWNS, Model, Slow, slowdowns_of
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..envs import Policy, Problem
     from ..runtime.controller import Controller
+    from ..runtime.served_run import RunPlan
     from ..runtime.system import System
 
-__all__ = ["demo"]
+__all__ = ["demo", "run_plan"]
 
 
 def demo(
@@ -37,41 +39,26 @@ def demo(
 
     `edgecloud replay RECORDING` then runs the recorded world in the simulator.
     """
-    import numpy as np
     from rich.live import Live
 
     from ..envs import compile_problem
-    from ..envs.preferences import preference
     from ..evaluation.resolve import resolve_policy
     from ..runtime.metrics import Metrics
-    from ..runtime.served_run import RunPlan, serve_run
-    from ..runtime.serving.model import load_split_model
+    from ..runtime.served_run import serve_run
     from ..runtime.system import Slowdowns, SystemSettings
-    from ..runtime.workload import draw_workload, load_test_images
-    from ..traces import default_traces, load_link_trace
     from .evaluate import POLICY_FILES
 
     console = Console(highlight=False)
     problem = compile_problem(scenario)
     decider = resolve_policy(policy, POLICY_FILES)
-    images = load_test_images(model, load_split_model(model), 256, seed)
-    link = load_link_trace(traces) if traces else default_traces().split.test[seed % 4]
-    rng = np.random.default_rng(seed)
-    plan = RunPlan(
-        decider,
-        draw_workload(problem, seconds, len(images.pixels), rng),
-        images,
-        link,
-        preference(weights, problem.scenario),
-        seed,
-        {"link": link.name},
-    )
+    plan = run_plan(problem, decider, model, traces, seconds, weights, seed)
+    link = plan.facts["link"]
     settings = SystemSettings(model, scenario, Slowdowns(**slowdowns_of(slowdowns)), seed=seed)
     metrics = Metrics() if metrics_port else None
     if metrics is not None:
         metrics.serve(metrics_port)
     folder = out or Path(tempfile.mkdtemp(prefix="edgecloud-demo-")) / "recording"
-    console.print(f"starting device, link '{link.name}', edge server and cloud ({len(plan.workload.sample)} requests)")
+    console.print(f"starting device, link '{link}', edge server and cloud ({len(plan.workload.sample)} requests)")
     with Live(console=console, refresh_per_second=4, transient=False, auto_refresh=not quiet) as live:
 
         def show(system: System, controller: Controller, now_s: float) -> None:
@@ -81,6 +68,24 @@ def demo(
         run = serve_run(problem, settings, plan, folder, metrics=metrics, on_tick=show)
     _summary(console, run, problem)
     console.print(f"recording: {folder}", markup=False)
+
+
+def run_plan(
+    problem: Problem, policy: Policy, model: str, traces: str, seconds: int, weights: str, seed: int
+) -> RunPlan:
+    """What a served run is made of, from what a person names: the same seed gives the same requests to every policy."""
+    import numpy as np
+
+    from ..envs.preferences import preference
+    from ..runtime.served_run import RunPlan
+    from ..runtime.serving.model import load_split_model
+    from ..runtime.workload import draw_workload, load_test_images
+    from ..traces import default_traces, load_link_trace
+
+    images = load_test_images(model, load_split_model(model), 256, seed)
+    link = load_link_trace(traces) if traces else default_traces().split.test[seed % 4]
+    workload = draw_workload(problem, seconds, len(images.pixels), np.random.default_rng(seed))
+    return RunPlan(policy, workload, images, link, preference(weights, problem.scenario), seed, {"link": link.name})
 
 
 def _table(system: System, controller: Controller, now_s: float, seconds: int) -> Table:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .calibrate import SLOWDOWNS, Model, Slow, slowdowns_of
+from .demo import run_plan
 
 if TYPE_CHECKING:
     from ..envs import Policy, Problem
@@ -114,19 +115,10 @@ def _serve(
 ) -> None:
     import shutil
 
-    import numpy as np
-
-    from ..envs.preferences import preference
-    from ..runtime.served_run import RunPlan, serve_run
-    from ..runtime.serving.model import load_split_model
+    from ..runtime.served_run import serve_run
     from ..runtime.system import Slowdowns, SystemSettings
-    from ..runtime.workload import draw_workload, load_test_images
-    from ..traces import default_traces, load_link_trace
 
-    images = load_test_images(model, load_split_model(model), 256, seed)
-    link = load_link_trace(traces) if traces else default_traces().split.test[seed % 4]
-    workload = draw_workload(problem, seconds, len(images.pixels), np.random.default_rng(seed))
-    plan = RunPlan(policy, workload, images, link, preference(weights, problem.scenario), seed, {"link": link.name})
+    plan = run_plan(problem, policy, model, traces, seconds, weights, seed)
     settings = SystemSettings(model, scenario, Slowdowns(**slowdowns_of(slowdowns)), fallback=False, seed=seed)
     if folder.exists():  # of a run that was cut short
         shutil.rmtree(folder)
