@@ -34,7 +34,7 @@ _DEVICE, _UPLINK, _EDGE = 0, 1, 2
 def _gather(p, s, i, base, times, requests):  # type: ignore[no-untyped-def]
     """Fill rows of `requests`: arrival, rank, and the factors of device, edge, VM and function. Returns the count."""
     n = arrival_count(p, s.arrival_offset[i], s.arrival_state[i], s.t[i], base)
-    arrival_times(p, n, base, s.t[i] * p.interval_s, times)
+    arrival_times(p, s.arrival_offset[i], s.t[i], n, base, times)
     easy = easy_share(s.regime[i])
     for j in range(n):
         h0 = stream(base, REQUEST + j)

@@ -117,7 +117,7 @@ def serve_interval(p, bank, s, i, action, out, record, times):  # type: ignore[n
     load = p.edge_load[s.edge_state[i]]
     world = (easy_share(s.regime[i]), load, link)
     n = arrival_count(p, s.arrival_offset[i], s.arrival_state[i], s.t[i], base)
-    arrival_times(p, n, base, begin_s, times)
+    arrival_times(p, s.arrival_offset[i], s.t[i], n, base, times)
     for j in range(n):
         settle_request(p, bank, s, i, out, record, times[j], plan, world, base, j)
     last = s.t[i] + 1 == p.episode_intervals

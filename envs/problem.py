@@ -291,6 +291,8 @@ def _params(
         arrival_rps=np.asarray(arrivals.rates_rps or (0.0,), dtype=np.float64),
         arrival_leave=_leave(sojourn_s, control.interval_s) if arrivals.sojourn_s else np.ones(1),
         arrival_counts=counts,
+        arrival_first=np.zeros(0, dtype=np.int64),
+        arrival_share=np.zeros(0),
         edge_load=np.asarray(scenario.edge.load_levels, dtype=np.float64),
         edge_leave=_leave(scenario.edge.load_sojourn_s, control.interval_s),
         regime_keep=math.exp(-control.interval_s / scenario.difficulty.correlation_time_s),

@@ -82,8 +82,14 @@ def arrival_count(p, offset, arrival_state, t, base):  # type: ignore[no-untyped
 
 
 @inner
-def arrival_times(p, n, base, begin_s, times):  # type: ignore[no-untyped-def]
-    """Fill `times` with the instants of an interval's `n` arrivals: order statistics of uniforms."""
+def arrival_times(p, offset, t, n, base, times):  # type: ignore[no-untyped-def]
+    """Fill `times` with the instants of the `n` arrivals of interval `t`: recorded, or order statistics of uniforms."""
+    begin_s = t * p.interval_s
+    if len(p.arrival_share) > 0:
+        first = p.arrival_first[(offset + t) % len(p.arrival_first)]
+        for j in range(n):
+            times[j] = begin_s + p.arrival_share[first + j] * p.interval_s
+        return
     total = 0.0
     for j in range(n):
         total += exponential(stream(base, REQUEST + j))

@@ -20,6 +20,7 @@ from .cloud import (
     lognormal_boot,
 )
 from .cloud.backend import BackendError, DeadlineError
+from .pacing import pace_arguments
 from .serving.certificates import Credentials
 from .serving.messages import MessageError, Prepare, Prepared, Reply, Request, Scale, Status, Timings, decode, encode
 from .serving.model import SplitModel
@@ -38,6 +39,8 @@ class GatewaySettings:
     address: str = "127.0.0.1:0"
     vm_slowdown: float = 1.0
     faas_slowdown: float = 1.0
+    paced: bool = False
+    """Whether both take the scenario's measured times, instead of a multiple of this machine's."""
     real_boot: bool = False
     """Whether a VM is ready as soon as its worker is, without the scenario's boot time."""
     seed: int = 0
@@ -51,15 +54,17 @@ def pools_of(problem: Problem, settings: GatewaySettings) -> tuple[VmPool, Funct
     scenario, rng = problem.scenario, np.random.default_rng(settings.seed)
     environment = {"OMP_NUM_THREADS": "1"}
 
-    def handler(name: str, slowdown: float) -> HandlerSpec:
-        arguments = {"model": settings.model, "name": name, "slowdown": slowdown}
+    def handler(name: str, tier: str, slowdown: float) -> HandlerSpec:
+        arguments: dict[str, object] = {"model": settings.model, "name": name, "slowdown": slowdown}
+        if settings.paced:
+            arguments["pace"] = pace_arguments(problem, tier, settings.seed)
         return HandlerSpec("edgecloud.runtime.serving.worker:make_handler", arguments)
 
     vm, faas = scenario.vm, scenario.faas
     boot = 0.0 if settings.real_boot else lognormal_boot(vm.boot_median_s, vm.boot_sigma, rng)
     pool = VmPool(
         VmSettings(
-            handler("vm", settings.vm_slowdown),
+            handler("vm", "vm", settings.vm_slowdown),
             problem.prices.vm(vm.type),
             max_vms=max(vm.max_vms, 1),
             boot_s=boot,
@@ -68,7 +73,7 @@ def pools_of(problem: Problem, settings: GatewaySettings) -> tuple[VmPool, Funct
     )
     functions = FunctionPool(
         FunctionSettings(
-            handler("function", settings.faas_slowdown),
+            handler("function", "faas", settings.faas_slowdown),
             problem.prices.faas(faas.platform),
             faas.memory_mb,
             max_instances=faas.max_instances,

@@ -36,8 +36,9 @@ class Replay:
         actions: int64 (T, N, 4).
         latency_s: Latencies of the answered requests of all draws, float64 (R,).
         exits: Share of the answers given at each exit, float64 (E,).
-        records: Records of the answered requests of all draws, float64 (R, len(RECORD_FIELDS)).
-        placements: Placement under which each of them was served, int64 (R,).
+        records: Records of all requests of all draws, float64 (N R, len(RECORD_FIELDS)); the latency of a failed one
+            is the timeout.
+        placements: Placement under which each of them was served, int64 (N R,).
     """
 
     policy: str
@@ -87,10 +88,27 @@ def problem_of_run(recording: Recording, problem: Problem) -> tuple[Problem, Int
         raise InputError(recording.source, "interval_s", rule, recorded_s)
     counts = np.minimum(np.rint(rows[:, column("arrivals")]), MAX_ARRIVALS).astype(np.int64)
     loads, index = np.unique(np.clip(rows[:, column("edge_load")], 0.0, _LOAD_TOP), return_inverse=True)
+    shares = _shares(recording, counts)
     params = problem.params._replace(
-        episode_intervals=len(rows), arrival_counts=counts, edge_load=loads, edge_leave=np.ones(len(loads))
+        episode_intervals=len(rows),
+        arrival_counts=counts,
+        arrival_first=np.cumsum(counts) - counts,
+        arrival_share=shares,
+        edge_load=loads,
+        edge_leave=np.ones(len(loads)),
     )
     return dataclasses.replace(problem, params=params), index.astype(np.int64)
+
+
+def _shares(recording: Recording, counts: Ints) -> Floats:
+    """Instants of the arrivals as shares of their intervals, (R,); none if requests and counts do not agree."""
+    edges = np.array([interval.begin_s for interval in recording.intervals] + [recording.intervals[-1].end_s])
+    arrival_s = np.sort([record.arrival_s for record in recording.requests])
+    arrival_s = arrival_s[(arrival_s >= edges[0]) & (arrival_s < edges[-1])]
+    at = np.searchsorted(edges, arrival_s, side="right") - 1
+    if not np.array_equal(np.bincount(at, minlength=len(counts)), counts):
+        return np.zeros(0)
+    return np.asarray((arrival_s - edges[at]) / np.diff(edges)[at], dtype=np.float64)
 
 
 def replay(
@@ -104,8 +122,8 @@ def replay(
 ) -> Replay:
     """Run a recorded world in the simulator.
 
-    Link, arrivals per interval, edge load and preference are the recorded ones. The rest is drawn, `copies` times:
-    instants within an interval, samples (hence exits), service times, boot times and cold starts.
+    Link, arrivals, edge load and preference are the recorded ones. The rest is drawn, `copies` times: samples (hence
+    exits), service times, boot times and cold starts; and the instants within an interval where requests are missing.
 
     Args:
         recording: The run.
@@ -131,7 +149,7 @@ def replay(
     intervals = len(rows) - 1
     terms = np.empty((intervals, copies, len(TERMS)))
     actions = np.empty((intervals, copies, 4), dtype=np.int64)
-    answers: list[Floats] = []
+    requests: list[Floats] = []
     placements: list[Ints] = []
     exits = np.zeros(len(problem.profile.exits))
     for t in range(intervals):
@@ -139,22 +157,23 @@ def replay(
         actions[t] = recording.actions[t] if policy is None else policy.act(simulator.measurements)
         simulator.step(actions[t])
         terms[t] = simulator.terms
-        answered, placement = _answered(simulator, actions[t, :, 0])
-        answers.append(answered)
+        settled, placement = _settled(simulator, actions[t, :, 0])
+        requests.append(settled)
         placements.append(placement)
+        answered = settled[settled[:, _LOST] == 0.0]
         exits += np.bincount(answered[:, _EXIT].astype(np.int64), minlength=len(exits))
         if progress is not None:
             progress(t + 1)
     name = "recorded" if policy is None else policy.name
-    records = np.concatenate(answers)
+    records = np.concatenate(requests)
+    latency_s = records[records[:, _LOST] == 0.0, _LATENCY]
     shares = exits / max(exits.sum(), 1.0)
-    return Replay(name, terms, actions, records[:, _LATENCY].copy(), shares, records, np.concatenate(placements))
+    return Replay(name, terms, actions, latency_s, shares, records, np.concatenate(placements))
 
 
-def _answered(simulator: Simulator, placements: Ints) -> tuple[Floats, Ints]:
-    """Records of the last interval's answered requests, (R, len(RECORD_FIELDS)), and their placements, (R,)."""
+def _settled(simulator: Simulator, placements: Ints) -> tuple[Floats, Ints]:
+    """Records of the last interval's requests, (R, len(RECORD_FIELDS)), and their placements, (R,)."""
     arrived = simulator.terms[:, _ARRIVED].astype(np.int64)
     valid = np.arange(simulator.records.shape[1]) < arrived[:, None]
-    valid &= simulator.records[:, :, _LOST] == 0.0
     records: Floats = simulator.records[valid]
     return records, np.broadcast_to(placements[:, None], valid.shape)[valid]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..envs import TERMS, Problem
 from .journal import Recording
+from .records import RequestRecord
 from .replay import Replay
 
 __all__ = ["Line", "compare_terms"]
@@ -55,21 +57,23 @@ class Line(NamedTuple):
         return (self.simulated - self.measured) / abs(self.measured) if self.measured else float("nan")
 
 
-def compare_terms(recording: Recording, problem: Problem, replayed: Replay) -> list[Line]:
-    """Measured and simulated figures of the whole run."""
-    measured, simulated = recording.terms(problem), replayed.terms
+def compare_terms(runs: Sequence[tuple[Recording, Replay]], problem: Problem) -> list[Line]:
+    """Measured and simulated figures of whole runs, taken together."""
+    measured = np.concatenate([recording.terms(problem) for recording, _ in runs])
+    simulated = np.concatenate([replayed.terms for _, replayed in runs])
     lines = [
         _line("requests", _total(measured, "arrived"), _total(simulated, "arrived")),
         _line("mean latency, ms", 1e3 * _mean(measured, "latency_s"), 1e3 * _mean(simulated, "latency_s")),
-        *_percentiles(recording, replayed),
+        *_percentiles(runs),
         _line("failed, %", 100 * _mean(measured, "failed"), 100 * _mean(simulated, "failed")),
         _line("mean leakage", _mean(measured, "leakage"), _mean(simulated, "leakage")),
         _line("accuracy lost, %", 100 * _lost(measured), 100 * _lost(simulated)),
         _line("micro-dollars", 1e6 * _total(measured, "usd"), 1e6 * _total(simulated, "usd")),
     ]
     lines += [_line(name, _total(measured, name), _total(simulated, name)) for name in _TOTALS]
-    answers = [record.exit for record in recording.requests if not record.failed and record.exit >= 0]
-    for k, share in enumerate(replayed.exits):
+    answers = [record.exit for record in _answered(runs) if record.exit >= 0]
+    shares = np.average([run.exits for _, run in runs], axis=0, weights=[len(run.latency_s) + 1e-9 for _, run in runs])
+    for k, share in enumerate(shares):
         seen = sum(1 for exit_index in answers if exit_index == k) / max(len(answers), 1)
         lines.append(Line(f"answered at exit {k}, %", 100 * seen, 100 * float(share), np.nan, np.nan))
     lines.append(_line("mean reward", _reward(measured), _reward(simulated)))
@@ -99,13 +103,18 @@ def _reward(terms: Floats) -> Floats:
     return np.asarray(terms[..., TERMS.index("reward")].mean(axis=0))
 
 
-def _percentiles(recording: Recording, replayed: Replay) -> list[Line]:
-    measured = np.array([record.latency_s for record in recording.requests if not record.failed])
+def _answered(runs: Sequence[tuple[Recording, Replay]]) -> list[RequestRecord]:
+    return [record for recording, _ in runs for record in recording.requests if not record.failed]
+
+
+def _percentiles(runs: Sequence[tuple[Recording, Replay]]) -> list[Line]:
+    measured = np.array([record.latency_s for record in _answered(runs)])
+    latency_s = np.concatenate([replayed.latency_s for _, replayed in runs])
     lines = []
     for percent in (50, 95, 99):
         mine, simulated = (
             1e3 * float(np.percentile(values, percent)) if len(values) else float("nan")
-            for values in (measured, replayed.latency_s)
+            for values in (measured, latency_s)
         )
         lines.append(Line(f"{percent} % of answers within, ms", mine, simulated, np.nan, np.nan))
     return lines

@@ -33,11 +33,15 @@ PARTS = {
 
 
 class CutError(NamedTuple):
-    """One cut, measured and predicted; seconds, over answered requests."""
+    """One cut, measured and predicted; seconds, over all requests: a failed one has the timeout as its latency."""
 
     placement: int
     measured: int
-    """Answers measured."""
+    """Requests measured."""
+    failed: int
+    """Of these."""
+    predicted_failed: float
+    """The same in the simulator, mean over its draws."""
     median_s: float
     predicted_median_s: float
     p95_s: float
@@ -95,32 +99,36 @@ class HeldCuts(Policy):
         return np.tile(action, (self._envs, 1))
 
 
-def compare_cuts(recording: Recording, problem: Problem, replayed: Replay, fewest: int = 20) -> list[CutError]:
-    """Latency per cut, measured and predicted.
+def compare_cuts(runs: Sequence[tuple[Recording, Replay]], problem: Problem, fewest: int = 20) -> list[CutError]:
+    """Latency per cut, measured and predicted, over all runs together.
 
     Args:
-        recording: The served run.
+        runs: Served runs, each with the same run in the simulator, the recorded actions taken.
         problem: What was served.
-        replayed: The same run in the simulator, with the recorded actions.
-        fewest: Cuts with fewer measured answers are left out.
+        fewest: Cuts with fewer measured requests are left out.
     """
-    measured = _by_placement(recording, problem)
+    measured = _by_placement(runs, problem)
     rows = []
     for placement, records in sorted(measured.items()):
-        predicted = replayed.latency_s[replayed.placements == placement]
-        if len(records) >= fewest and len(predicted):
+        chosen = _predicted(runs, placement)
+        if len(records) >= fewest and len(chosen):
+            predicted = chosen[:, _AT["latency_s"]]
+            lost = len(records) * float(chosen[:, _AT["failed"]].mean())
             seconds = np.array([record.latency_s for record in records])
             median, high = (float(np.quantile(seconds, q)) for q in (0.5, 0.95))
             mine, mine_high = (float(np.quantile(predicted, q)) for q in (0.5, 0.95))
-            rows.append(CutError(placement, len(records), median, mine, high, mine_high))
+            failed = sum(record.failed for record in records)
+            rows.append(CutError(placement, len(records), failed, lost, median, mine, high, mine_high))
     return rows
 
 
-def compare_parts(recording: Recording, problem: Problem, replayed: Replay, fewest: int = 20) -> list[PartError]:
-    """Mean seconds of each part of the way per cut, measured and predicted; arguments as for `compare_cuts`."""
+def compare_parts(runs: Sequence[tuple[Recording, Replay]], problem: Problem, fewest: int = 20) -> list[PartError]:
+    """Mean seconds of each part of an answer's way per cut, measured and predicted; arguments as for `compare_cuts`."""
     rows = []
-    for placement, records in sorted(_by_placement(recording, problem).items()):
-        chosen = replayed.records[replayed.placements == placement]
+    for placement, served in sorted(_by_placement(runs, problem).items()):
+        records = [record for record in served if not record.failed]
+        chosen = _predicted(runs, placement)
+        chosen = chosen[chosen[:, _AT["failed"]] == 0.0]
         if len(records) < fewest or not len(chosen):
             continue
         predictions = _predicted_parts(chosen, problem)
@@ -176,12 +184,18 @@ def _predicted_parts(records: Floats, problem: Problem) -> dict[str, Floats]:
     }
 
 
-def _by_placement(recording: Recording, problem: Problem) -> dict[int, list[RequestRecord]]:
-    """Answered requests that arrived in the recorded intervals, by the placement that each was served under."""
+def _predicted(runs: Sequence[tuple[Recording, Replay]], placement: int) -> Floats:
+    """Simulated records under a placement, (R, len(RECORD_FIELDS))."""
+    return np.concatenate([replayed.records[replayed.placements == placement] for _, replayed in runs])
+
+
+def _by_placement(runs: Sequence[tuple[Recording, Replay]], problem: Problem) -> dict[int, list[RequestRecord]]:
+    """Requests that arrived in the recorded intervals, by the placement that each was served under."""
     index = {tuple(cuts): k for k, cuts in enumerate(problem.placements.tolist())}
-    begin, end = recording.intervals[0].begin_s, recording.intervals[-1].end_s
     found: dict[int, list[RequestRecord]] = {}
-    for record in recording.requests:
-        if not record.failed and begin <= record.arrival_s < end:
-            found.setdefault(index[record.cut_device, record.cut_edge], []).append(record)
+    for recording, _ in runs:
+        begin, end = recording.intervals[0].begin_s, recording.intervals[-1].end_s
+        for record in recording.requests:
+            if begin <= record.arrival_s < end:
+                found.setdefault(index[record.cut_device, record.cut_edge], []).append(record)
     return found

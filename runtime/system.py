@@ -18,12 +18,14 @@ from ..envs import Action, Problem
 from ..errors import InputError
 from ..traces import LinkTrace
 from .link import Shaper
+from .pacing import pace_arguments
 from .processes import ServerProcess
 from .serving.certificates import Credentials, make_certificates, read_credentials
 from .serving.device import Device, DeviceSettings
 from .serving.messages import MessageError, Scale, Status, decode, encode
 from .serving.model import SplitModel, load_split_model
 from .serving.observer import Observer
+from .serving.pace import MachinePace, Pace, Stretched
 from .serving.plan import Plan
 from .serving.transport import Client
 from .serving.transport_errors import TransportError
@@ -58,6 +60,8 @@ class SystemSettings:
     scenario: str
     """Shipped name or .toml file: prices, limits, keep-alive, boot times."""
     slowdowns: Slowdowns = field(default_factory=Slowdowns)
+    paced: bool = False
+    """Whether tiers take the scenario's measured times instead; what takes longer on this machine is not shortened."""
     encoding: str = "int8"
     """Of activations; one byte per element is what the shipped profiles send."""
     fallback: bool = True
@@ -104,7 +108,7 @@ class System:
         _check_fit(self.problem, self.model)
         make_certificates(self.folder, (), _NAMES)
         self.gateway = self._start("cloud", _gateway_arguments(settings))
-        self.edge = self._start("edge", _edge_arguments(settings, self.gateway.address, control.resident_placements))
+        self.edge = self._start("edge", _edge_arguments(self.problem, settings, self.gateway.address))
         self.shaper: Shaper | None = None
         if trace is not None:
             scale, rtt_s = self.problem.scenario.uplink.rate_scale, self.problem.scenario.uplink.rtt_s
@@ -123,7 +127,7 @@ class System:
             DeviceSettings(
                 timeout_s=self.problem.params.timeout_s,
                 encoding=settings.encoding,
-                slowdown=settings.slowdowns.device,
+                pace=_device_pace(self.problem, settings),
                 fallback=settings.fallback,
                 # An outage of the link is silence, too: longer than any request lives, the server counts as dead.
                 silence_s=max(2.0, self.problem.params.timeout_s if not settings.fallback else 0.0),
@@ -299,13 +303,23 @@ def _gateway_arguments(settings: SystemSettings) -> list[str]:
     slow = settings.slowdowns
     arguments = ["serve", "gateway", "--model", settings.model, "--scenario", settings.scenario, "--name", "cloud"]
     arguments += ["--vm-slowdown", repr(slow.vm), "--faas-slowdown", repr(slow.faas), "--seed", str(settings.seed)]
-    return [*arguments, "--listen", "127.0.0.1:0", *(["--real-boot"] if settings.real_boot else [])]
+    flags = (["--real-boot"] if settings.real_boot else []) + (["--paced"] if settings.paced else [])
+    return [*arguments, "--listen", "127.0.0.1:0", *flags]
 
 
-def _edge_arguments(settings: SystemSettings, upstream: str, resident: int) -> list[str]:
+def _edge_arguments(problem: Problem, settings: SystemSettings, upstream: str) -> list[str]:
+    resident = problem.scenario.control.resident_placements
     arguments = ["serve", "edge", "--model", settings.model, "--cloud", upstream, "--encoding", settings.encoding]
     arguments += ["--slowdown", repr(settings.slowdowns.edge), "--resident", str(resident)]
+    if settings.paced:
+        arguments += ["--pace", problem.scenario.measured]
     return [*arguments, "--listen", "127.0.0.1:0"]
+
+
+def _device_pace(problem: Problem, settings: SystemSettings) -> Pace:
+    if settings.paced:
+        return MachinePace(**pace_arguments(problem, "device", settings.seed))
+    return Stretched(settings.slowdowns.device)
 
 
 def _check_fit(problem: Problem, model: SplitModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -14,6 +15,7 @@ from torch import Tensor
 from ...errors import InputError
 from .joint import JointRunner
 from .model import Activation, Answer, SplitModel
+from .pace import Pace, Stretched
 from .transport_errors import DeadlineError, OverloadedError
 
 __all__ = ["Done", "TierQueue"]
@@ -57,7 +59,7 @@ class TierQueue:
     Args:
         model: The network.
         capacity: Jobs inside at a time; one more is refused with `OverloadedError`.
-        slowdown: Factor (at least 1) by which service is stretched, to stand for a slower machine.
+        pace: How long service takes; None: as long as on this machine.
         max_batch: Jobs of one plan that may run together; 1: no batches.
         max_wait_s: How long the first job of a batch waits for more.
         exact: Whether a batch must give each the bits that it would get alone (`JointRunner`).
@@ -70,21 +72,17 @@ class TierQueue:
         self,
         model: SplitModel,
         capacity: int = 64,
-        slowdown: float = 1.0,
+        pace: Pace | None = None,
         max_batch: int = 1,
         max_wait_s: float = 0.0,
         exact: bool = True,
         name: str = "tier",
         inline: bool = False,
     ) -> None:
-        for field_name, value, low in (
-            ("capacity", capacity, 1),
-            ("slowdown", slowdown, 1),
-            ("max_batch", max_batch, 1),
-        ):
-            if not low <= value < float("inf"):
-                raise InputError("tier queue", field_name, f"must be at least {low}", value)
-        self._model, self._capacity, self._slowdown = model, capacity, slowdown
+        for field_name, value in (("capacity", capacity), ("max_batch", max_batch)):
+            if not 1 <= value < float("inf"):
+                raise InputError("tier queue", field_name, "must be at least 1", value)
+        self._model, self._capacity, self._pace = model, capacity, pace or Stretched()
         self._max_batch, self._max_wait_s = max_batch, max_wait_s
         self._runner = JointRunner(exact)
         self._inline = inline and max_batch == 1
@@ -212,10 +210,23 @@ class TierQueue:
         segment, pause_s = self._model.segments.get(head.first, head.last)
         begin, worked = time.monotonic(), time.thread_time()
         results = self._runner.run(segment, [job.tensor for job in batch], head.threshold)
-        if self._slowdown > 1.0:  # of the work itself: what others do on this machine is not multiplied
-            time.sleep((self._slowdown - 1.0) * (time.thread_time() - worked))
+        rest_s = self._rest_s(batch, results, time.thread_time() - worked, time.monotonic() - begin)
+        if rest_s > 0.0:
+            time.sleep(rest_s)
         service_s = time.monotonic() - begin
         return [
             Done(result, started - job.entered_s, service_s, pause_s, job.ahead, len(batch))
             for job, result in zip(batch, results, strict=True)
         ]
+
+    def _rest_s(
+        self, batch: list[_Job], results: list[Answer | Activation], worked_s: float, elapsed_s: float
+    ) -> float:
+        """What is left of the service of a batch: jobs are paced one after the other."""
+        share = 1.0 / len(batch)
+        rest_s = 0.0
+        for job, result in zip(batch, results, strict=True):
+            end = self._model.exits[result.exit] if isinstance(result, Answer) else job.last
+            heads = math.isfinite(job.threshold)
+            rest_s += self._pace.rest_s(job.first, end, heads, share * worked_s, share * elapsed_s)
+        return rest_s

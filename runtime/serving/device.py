@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from .certificates import Credentials
 from .messages import MessageError, Prepare, Prepared, Reply, Request, Status, decode, encode
 from .model import Answer, SplitModel
 from .observer import GAUGES, GuardedObserver, NullObserver, Observer, ServedRequest
+from .pace import Pace, Stretched
 from .payloads import Encoding, pack
 from .pending import Pending
 from .plan import Plan
@@ -44,8 +45,8 @@ class DeviceSettings:
     """Hard timeout from arrival: what has no answer by then has failed."""
     encoding: str = "fp32"
     """Of activations sent."""
-    slowdown: float = 1.0
-    """Stretches service, to stand for a slower machine."""
+    pace: Pace = field(default_factory=Stretched)
+    """How long service takes, where this machine stands for a slower one."""
     capacity: int = 1024
     """Requests waiting for the device at a time."""
     fallback: bool = True
@@ -93,7 +94,7 @@ class Device:
         self.model, self._observer = model, GuardedObserver(observer or NullObserver())
         self._encoding = Encoding.parse(self.settings.encoding)
         model.keep_whole()
-        self._stage_s = _measured_stages(model, self.settings.slowdown)
+        self._stage_s = _measured_stages(model, self.settings.pace)
         self.set_plan(plan)
         self.origin_s = time.monotonic()
         """Instant of `time.monotonic` that the observer's times count from."""
@@ -104,7 +105,7 @@ class Device:
         self._inside: set[Pending] = set()
         self._closed = threading.Event()
         self._alarms = Alarms()
-        self._queue = TierQueue(model, self.settings.capacity, self.settings.slowdown, name=self.settings.name)
+        self._queue = TierQueue(model, self.settings.capacity, self.settings.pace, name=self.settings.name)
         self._client = Client(address, credentials) if address else None
         self._uplink = Uplink(address, credentials, self, self.settings.silence_s) if address else None
         self._poller = threading.Thread(target=self._poll, name="device-poll", daemon=True)
@@ -405,8 +406,8 @@ class Device:
                         self._observer.gauge(name, max(status.gauges[name], 0.0))
 
 
-def _measured_stages(model: SplitModel, slowdown: float, trials: int = 5) -> list[float]:
-    """Seconds of each stage and its head on this machine, and a third more to be sure."""
+def _measured_stages(model: SplitModel, pace: Pace, trials: int = 5) -> list[float]:
+    """Seconds of each stage and its head at this pace, and a third more to be sure."""
     segment, _ = model.segments.get(0, model.stages)
     rows: list[list[float]] = []
     with torch.inference_mode():
@@ -418,7 +419,8 @@ def _measured_stages(model: SplitModel, slowdown: float, trials: int = 5) -> lis
                     seconds += _timed(segment.heads[cut][1], value)[1]
                 row.append(seconds)
             rows.append(row)
-    return [1.33 * slowdown * statistics.median(column) for column in zip(*rows, strict=True)]
+    real = [statistics.median(column) for column in zip(*rows, strict=True)]
+    return [1.33 * (own + pace.rest_s(cut, cut + 1, True, own, own)) for cut, own in enumerate(real)]
 
 
 def _timed(module: Callable[[Tensor], Tensor], value: Tensor) -> tuple[Tensor, float]:

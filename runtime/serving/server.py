@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ...errors import InputError
 from .batching import TierQueue
@@ -15,6 +15,7 @@ from .messages import MAX_MESSAGE_BYTES, MessageError, Prepared, Status, decode,
 from .model import SplitModel
 from .observer import GAUGES
 from .once import Once
+from .pace import Pace, Stretched
 from .payloads import Encoding
 from .transport import Client, Server, serve
 from .transport_errors import TransportError
@@ -43,8 +44,8 @@ class TierSettings:
     """How long the first of a batch waits for more."""
     exact: bool = True
     """Whether batches must give the bits of single requests."""
-    slowdown: float = 1.0
-    """Stretches service, to stand for a slower machine."""
+    pace: Pace = field(default_factory=Stretched)
+    """How long service takes, where this machine stands for a slower one."""
     encoding: str = "fp32"
     """Of activations passed on."""
     window_s: float = 60.0
@@ -109,7 +110,7 @@ def start_tier(
     queue = TierQueue(
         model,
         settings.capacity,
-        settings.slowdown,
+        settings.pace,
         settings.max_batch,
         settings.max_wait_s,
         settings.exact,

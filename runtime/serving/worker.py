@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from typing import Any, cast
@@ -15,6 +15,7 @@ from .batching import Done, TierQueue
 from .fields import MessageError
 from .messages import Prepare, Prepared, Reply, Request, Status, Timings, decode, encode
 from .model import Activation, Answer, SplitModel, load_split_model
+from .pace import MachinePace, Stretched
 from .payloads import LOSSLESS, Encoding, pack, unpack
 from .transport_errors import DeadlineError, TransportError
 
@@ -37,8 +38,7 @@ class Worker:
         name: Appears in replies.
         tier: `edge` or `cloud`: under which names times are reported.
         forward: Where the rest of the network is; None: all of it is run here.
-        queue: The tier's queue; None makes one with the settings below.
-        slowdown: Factor that stands for a slower machine.
+        queue: The tier's queue; None makes one.
         encoding: Of activations that are passed on.
         gauges: More numbers for the status, for example those of the next tier.
     """
@@ -50,14 +50,13 @@ class Worker:
         tier: str = "cloud",
         forward: Forward | None = None,
         queue: TierQueue | None = None,
-        slowdown: float = 1.0,
         encoding: Encoding = LOSSLESS,
         gauges: Callable[[], dict[str, float]] = dict,
     ) -> None:
         if tier not in _TIERS:
             raise ValueError(f"tier must be one of {_TIERS}, not {tier!r}")
         self.model, self.name, self.tier = model, name, tier
-        self.queue = queue or TierQueue(model, slowdown=slowdown, name=name, inline=True)
+        self.queue = queue or TierQueue(model, name=name, inline=True)
         self.draining = False
         self._forward, self._encoding, self._gauges = forward, encoding, gauges
         self._refusals = 0
@@ -238,7 +237,13 @@ def _known(value: float, otherwise: float) -> float:
 
 
 def make_handler(
-    model: str, name: str = "cloud", slowdown: float = 1.0, resident: int = 2, threads: int = 1, capacity: int = 64
+    model: str,
+    name: str = "cloud",
+    slowdown: float = 1.0,
+    pace: Mapping[str, Any] | None = None,
+    resident: int = 2,
+    threads: int = 1,
+    capacity: int = 64,
 ) -> Callable[[bytes], bytes]:
     """The cloud's worker as a function of bytes, from arguments that fit into JSON: for VM workers and functions.
 
@@ -246,10 +251,12 @@ def make_handler(
         model: As `load_split_model` takes it.
         name: Appears in replies.
         slowdown: Factor that stands for a slower machine.
+        pace: Arguments of `MachinePace` instead: a machine with known times.
         resident: Parts kept loaded at a time.
         threads: Threads of torch in this process.
         capacity: Requests inside at a time.
     """
     torch.set_num_threads(threads)
     loaded = load_split_model(model, resident)
-    return Worker(loaded, name, queue=TierQueue(loaded, capacity, slowdown, name=name, inline=True)).handle
+    speed = MachinePace(**pace) if pace else Stretched(slowdown)
+    return Worker(loaded, name, queue=TierQueue(loaded, capacity, speed, name=name, inline=True)).handle

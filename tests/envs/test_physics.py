@@ -249,3 +249,20 @@ def test_arrivals_are_poisson():
     assert counts.mean() == pytest.approx(7.0, rel=0.02)
     assert counts.var() == pytest.approx(7.0, rel=0.05)
     assert np.histogram(places, bins=10, range=(0, 1))[0] / len(places) == pytest.approx(np.full(10, 0.1), abs=0.005)
+
+
+def test_recorded_instants_are_those_at_which_requests_arrive():
+    """Counts [2, 0, 3] with their instants, read in a circle; the rest of the world stays as it was drawn."""
+    shares = np.array([0.25, 0.5, 0.0, 0.125, 0.875])
+    problem = one_stage_problem(
+        edge_work_s=work(0.01), arrival_counts=[2, 0, 3], arrival_first=[0, 2, 2], arrival_share=shares
+    )
+    simulator = Simulator(problem, [constant_link(1e7)], 1, records=True)
+    simulator.reset(0)
+    simulator.state.arrival_offset[:] = 1
+    seen = []
+    for t in range(6):
+        simulator.step(problem.start_action[None])
+        count = int(simulator.terms[0, TERMS.index("arrived")])
+        seen.append((simulator.records[0, :count, column("arrival_s")] - t).tolist())
+    assert seen == [[], [0.0, 0.125, 0.875], [0.25, 0.5], [], [0.0, 0.125, 0.875], [0.25, 0.5]]

@@ -76,7 +76,7 @@ def test_a_replay_agrees_with_what_was_recorded(run: tuple[Path, Problem, np.nda
     trace = link_of(recording, problem)
     np.testing.assert_allclose(trace.rate_bps * problem.scenario.uplink.rate_scale, rows[:, column("rate_bps")])
     replayed = replay(recording, problem, copies=24, seed=1)
-    lines = {line.name: line for line in compare_terms(recording, problem, replayed)}
+    lines = {line.name: line for line in compare_terms([(recording, replayed)], problem)}
     arrived = TERMS.index("arrived")
     assert (replayed.terms[:, :, arrived] == rows[:, column("arrivals")][:, None]).all()
     assert (replayed.actions == recording.actions[:, None]).all()

@@ -19,7 +19,7 @@ def test_held_cuts_goes_through_the_cuts_in_turn() -> None:
 
 
 def test_errors_are_relative_to_what_was_measured() -> None:
-    row = CutError(0, 50, 0.100, 0.110, 0.200, 0.150)
+    row = CutError(0, 50, 1, 0.5, 0.100, 0.110, 0.200, 0.150)
     assert row.median_error == pytest.approx(0.10)
     assert row.p95_error == pytest.approx(-0.25)
 

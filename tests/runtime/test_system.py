@@ -94,9 +94,9 @@ def test_a_run_is_calibrated_served_recorded_and_predicted(scenario: str, tmp_pa
     assert terms[:, TERMS.index("arrived")].sum() == len(work.sample)
     replayed = replay(run.recording, calibrated, copies=8, measured_rtt=False)
     assert replayed.terms[:, :, TERMS.index("arrived")].sum(axis=0).tolist() == [len(work.sample)] * 8
-    cuts = compare_cuts(run.recording, calibrated, replayed, fewest=1)
+    cuts = compare_cuts([(run.recording, replayed)], calibrated, fewest=1)
     assert sum(row.measured for row in cuts) == len(work.sample)
-    parts = compare_parts(run.recording, calibrated, replayed, fewest=1)
+    parts = compare_parts([(run.recording, replayed)], calibrated, fewest=1)
     for row in cuts:  # the parts are all of the latency
         mean = np.mean([r.latency_s for r in run.requests if placed(calibrated, r) == row.placement])
         assert sum(part.measured_s for part in parts if part.placement == row.placement) == pytest.approx(

@@ -88,9 +88,8 @@ def calibrate(
     trial = out / "calibration.toml"
     write_atomically(trial, toml_text(patient).encode())
     problem = compile_problem(str(trial))
-    settings = SystemSettings(
-        model, str(trial), Slowdowns(**slowdowns_of(slowdowns)), encoding, fallback=False, real_boot=True, seed=seed
-    )
+    slow = Slowdowns(**slowdowns_of(slowdowns))
+    settings = SystemSettings(model, str(trial), slow, encoding=encoding, fallback=False, real_boot=True, seed=seed)
     fast = LinkTrace("fast", "static", np.array([0.0, 3600.0]), np.array([1e9 / base.uplink.rate_scale]))
     source = f"{Path(sys.argv[0]).name} {' '.join(sys.argv[1:])}; {machine_name()}; {today()}"
     console.print("starting device, link, edge server and cloud")

@@ -30,6 +30,9 @@ def demo(
     seconds: Annotated[int, typer.Option(min=5, help="How long requests arrive.")] = 60,
     weights: Annotated[str, typer.Option(help="Preference: a name, or latency,cost,privacy.")] = "default",
     slowdowns: Slow = SLOWDOWNS,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="Tiers take the scenario's measured times instead of slowdowns.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of arrivals, samples and boot times.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder of the recording. Default: a temporary one.")] = None,
     metrics_port: Annotated[int, typer.Option(help="Show Prometheus metrics on this port; 0: do not.")] = 0,
@@ -53,7 +56,7 @@ def demo(
     decider = resolve_policy(policy, POLICY_FILES)
     plan = run_plan(problem, decider, model, traces, seconds, weights, seed)
     link = plan.facts["link"]
-    settings = SystemSettings(model, scenario, Slowdowns(**slowdowns_of(slowdowns)), seed=seed)
+    settings = SystemSettings(model, scenario, Slowdowns(**slowdowns_of(slowdowns)), paced, seed=seed)
     metrics = Metrics() if metrics_port else None
     if metrics is not None:
         metrics.serve(metrics_port)

@@ -20,6 +20,9 @@ def gateway(
     name: Annotated[str, typer.Option(help="Name in replies and logs, and of the certificate NAME.crt.")] = "cloud",
     vm_slowdown: Annotated[float, typer.Option(help="Stretches service on VMs, to stand for slower ones.")] = 1.0,
     faas_slowdown: Annotated[float, typer.Option(help="The same for functions.")] = 1.0,
+    paced: Annotated[
+        bool, typer.Option("--paced", help="Take the times that the scenario names ('edgecloud calibrate' wrote them).")
+    ] = False,
     real_boot: Annotated[bool, typer.Option("--real-boot", help="VMs are ready as soon as their workers are.")] = False,
     seed: Annotated[int, typer.Option(help="Of the boot times.")] = 0,
     grace: Annotated[float, typer.Option(help="Seconds that requests inside get to finish after SIGTERM.")] = 2.0,
@@ -38,7 +41,7 @@ def gateway(
     torch.set_num_threads(1)
     configure_logs(server=name)
     problem = compile_problem(scenario)
-    settings = GatewaySettings(model, listen, vm_slowdown, faas_slowdown, real_boot, seed)
+    settings = GatewaySettings(model, listen, vm_slowdown, faas_slowdown, paced, real_boot, seed)
     credentials = read_credentials(certificates, name)
     loaded = load_split_model(model)
     vms, functions = pools_of(problem, settings)

@@ -47,7 +47,7 @@ def replay(
     for remark in _remarks(run):
         console.print(remark, markup=False, style="yellow")
     title = f"{run.source}: {total} intervals by '{run.header['policy']}'"
-    _print(console, title, f"simulated, {replayed.policy} ({copies} draws)", compare_terms(run, problem, replayed))
+    _print(console, title, f"simulated, {replayed.policy} ({copies} draws)", compare_terms([(run, replayed)], problem))
 
 
 def _remarks(run: Recording) -> list[str]:

@@ -35,6 +35,9 @@ MaxBatch = Annotated[int, typer.Option(help="Requests of one plan that may run t
 MaxWait = Annotated[float, typer.Option("--max-wait", help="Seconds that the first of a batch waits for more.")]
 Inexact = Annotated[bool, typer.Option("--inexact", help="Batches may change an answer's last bits.")]
 Slowdown = Annotated[float, typer.Option(help="Stretch service by this factor, to stand for a slower machine.")]
+Times = Annotated[
+    str, typer.Option("--pace", help="times.json of 'edgecloud calibrate': stand for the edge server measured there.")
+]
 Accept = Annotated[str, typer.Option(help="Certificate names that may call, separated by commas. Default: all signed.")]
 Encoded = Annotated[str, typer.Option(help="Of activations sent: fp32, fp16, int8 or int8c, with +lz4 or +zstd.")]
 Threads = Annotated[int, typer.Option(help="Threads of torch.")]
@@ -71,6 +74,7 @@ def edge(
     max_wait: MaxWait = 0.0,
     inexact: Inexact = False,
     slowdown: Slowdown = 1.0,
+    pace: Times = "",
     encoding: Annotated[
         str, typer.Option(help="Of activations passed on: fp32, fp16, int8, int8c, +lz4, +zstd.")
     ] = "fp32",
@@ -80,8 +84,8 @@ def edge(
 ) -> None:
     """Serve the middle of the network, and pass on to the cloud what no head was sure of."""
     options: dict[str, object] = {"upstream": cloud, "address": listen, "capacity": capacity, "encoding": encoding}
-    options |= {"max_batch": max_batch, "max_wait_s": max_wait, "exact": not inexact, "slowdown": slowdown}
-    _serve("edge", model, certificates, name, accept, resident, threads, grace, options)
+    options |= {"max_batch": max_batch, "max_wait_s": max_wait, "exact": not inexact}
+    _serve("edge", model, certificates, name, accept, resident, threads, grace, slowdown, options, pace)
 
 
 @app.command()
@@ -102,8 +106,8 @@ def cloud(
 ) -> None:
     """Serve the rest of the network."""
     options: dict[str, object] = {"address": listen, "capacity": capacity}
-    options |= {"max_batch": max_batch, "max_wait_s": max_wait, "exact": not inexact, "slowdown": slowdown}
-    _serve("cloud", model, certificates, name, accept, resident, threads, grace, options)
+    options |= {"max_batch": max_batch, "max_wait_s": max_wait, "exact": not inexact}
+    _serve("cloud", model, certificates, name, accept, resident, threads, grace, slowdown, options)
 
 
 def _serve(
@@ -115,22 +119,28 @@ def _serve(
     resident: int,
     threads: int,
     grace_s: float,
+    slowdown: float,
     options: dict[str, object],
+    times: str = "",
 ) -> None:
     """Start a tier, say where it listens, and stop in order when asked to."""
     import torch
 
+    from ..runtime.pacing import measured_pace
     from ..runtime.serving.certificates import read_credentials
     from ..runtime.serving.logs import configure_logs
     from ..runtime.serving.model import load_split_model
+    from ..runtime.serving.pace import Stretched
     from ..runtime.serving.server import TierSettings, start_tier, wait_for_signal
 
     torch.set_num_threads(threads)
     configure_logs(server=name or tier)
     names = tuple(word.strip() for word in accept.split(",") if word.strip())
-    settings = TierSettings(tier=tier, name=name, accept=names, **options)  # type: ignore[arg-type]
     credentials = read_credentials(folder, name or tier)
-    with start_tier(load_split_model(model, resident), settings, credentials) as server:
+    network = load_split_model(model, resident)
+    pace = measured_pace(times, tier, network) if times else Stretched(slowdown)
+    settings = TierSettings(tier=tier, name=name, accept=names, pace=pace, **options)  # type: ignore[arg-type]
+    with start_tier(network, settings, credentials) as server:
         typer.echo(f"{tier} listens on {server.address}")
         wait_for_signal()
         server.stop(grace_s)
@@ -161,6 +171,7 @@ def device(
     from ..runtime.serving.certificates import read_credentials
     from ..runtime.serving.device import Device, DeviceSettings
     from ..runtime.serving.model import load_split_model
+    from ..runtime.serving.pace import Stretched
     from ..runtime.serving.plan import Plan
 
     if requests < 1 or not rate > 0:
@@ -170,7 +181,7 @@ def device(
     torch.set_num_threads(1)
     network = load_split_model(model)
     plan = Plan(cut, network.stages if cut_edge < 0 else cut_edge, threshold, route)
-    settings = DeviceSettings(name=name, timeout_s=timeout, encoding=encoding, slowdown=slowdown)
+    settings = DeviceSettings(name=name, timeout_s=timeout, encoding=encoding, pace=Stretched(slowdown))
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (requests, *network.shapes[0][1:]), dtype=torch.uint8, generator=generator)
     with Device(network, plan, edge, read_credentials(certificates, name), None, settings) as served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ..runtime.journal import Recording
     from ..runtime.replay import Replay
     from ..runtime.replay_table import Line
+    from ..runtime.system import Slowdowns
 
 __all__ = ["sim_to_real"]
 
@@ -44,7 +46,9 @@ def sim_to_real(
             help="Run folders, exported policies, rules, separated by commas; held-cuts goes through the cuts."
         ),
     ] = "held-cuts,always-device,always-cloud-vm,neurosurgeon,dp",
-    traces: Annotated[str, typer.Option(help="A link log. Default: a generated one.")] = "",
+    traces: Annotated[
+        str, typer.Option(help="Link logs, separated by commas; each is served. Default: a generated one.")
+    ] = "",
     seconds: Annotated[int, typer.Option(min=20, help="Length of each run.")] = 120,
     cuts: Annotated[
         str, typer.Option(help="Of held-cuts: device-edge pairs; the cloud does the rest.")
@@ -52,6 +56,10 @@ def sim_to_real(
     hold: Annotated[int, typer.Option(min=1, help="Intervals that held-cuts holds a cut.")] = 10,
     weights: Annotated[str, typer.Option(help="Preference: a name, or latency,cost,privacy.")] = "default",
     slowdowns: Slow = SLOWDOWNS,
+    paced: Annotated[
+        bool,
+        typer.Option(help="Tiers take the calibrated times, by sleeping after the real computation; else slowdowns."),
+    ] = True,
     copies: Annotated[int, typer.Option(min=8, max=1024, help="Draws of what a recording does not fix.")] = 64,
     seed: Annotated[int, typer.Option(help="Of arrivals and samples; the same for every policy.")] = 0,
 ) -> None:
@@ -60,6 +68,8 @@ def sim_to_real(
     Predicted is what the simulator says of the recorded decisions, given link and arrivals per interval; service times,
     sizes and cold starts are those of the calibration.
     """
+    import numpy as np
+
     from ..envs import compile_problem
     from ..runtime.journal import read_recording
     from ..runtime.replay import replay
@@ -68,20 +78,23 @@ def sim_to_real(
 
     console = Console(highlight=False)
     problem = compile_problem(scenario)
+    links = [part.strip() for part in traces.split(",")]
+    serve = _Server(problem, scenario, model, seconds, weights, _speeds(slowdowns), paced, seed, console)
     measured, predicted = {}, {}
     for spec in (part.strip() for part in policies.split(",")):
-        folder = out / spec.replace("/", "_")
-        if not (folder / "recording.npz").exists():
-            console.print(f"serving under {spec} for {seconds} s", markup=False)
-            policy = _policy(spec, cuts, hold)
-            _serve(problem, scenario, model, policy, traces, seconds, weights, slowdowns, seed, folder)
-        run = read_recording(folder)
-        replayed = replay(run, problem, copies=copies, seed=seed, measured_rtt=False)
-        _print_run(console, spec, compare_terms(run, problem, replayed))
+        runs = []
+        for link in links:
+            folder = out / spec.replace("/", "_") / (Path(link).stem if len(links) > 1 else "")
+            if not (folder / "recording.npz").exists():
+                serve(spec, _policy(spec, cuts, hold), link, folder)
+            run = read_recording(folder)
+            runs.append((run, replay(run, problem, copies=copies, seed=seed, measured_rtt=False)))
+        _print_run(console, spec, compare_terms(runs, problem))
         if spec == _HELD:
-            _print_cuts(console, run, problem, replayed)
+            _print_cuts(console, runs, problem)
         else:
-            measured[spec], predicted[spec] = run.terms(problem), replayed.terms
+            measured[spec] = np.concatenate([run.terms(problem) for run, _ in runs])
+            predicted[spec] = np.concatenate([replayed.terms for _, replayed in runs])
     if len(measured) > 1:
         _print_ranking(console, ranking(measured, predicted))
 
@@ -101,28 +114,41 @@ def _policy(spec: str, cuts: str, hold: int) -> Policy:
     return HeldCuts(pairs, hold)
 
 
-def _serve(
-    problem: Problem,
-    scenario: str,
-    model: str,
-    policy: Policy,
-    traces: str,
-    seconds: int,
-    weights: str,
-    slowdowns: str,
-    seed: int,
-    folder: Path,
-) -> None:
-    import shutil
+@dataclass(frozen=True)
+class _Server:
+    """Serves one run after the other, with everything but policy and link the same."""
 
-    from ..runtime.served_run import serve_run
-    from ..runtime.system import Slowdowns, SystemSettings
+    problem: Problem
+    scenario: str
+    model: str
+    seconds: int
+    weights: str
+    slowdowns: Slowdowns
+    paced: bool
+    seed: int
+    console: Console
 
-    plan = run_plan(problem, policy, model, traces, seconds, weights, seed)
-    settings = SystemSettings(model, scenario, Slowdowns(**slowdowns_of(slowdowns)), fallback=False, seed=seed)
-    if folder.exists():  # of a run that was cut short
-        shutil.rmtree(folder)
-    serve_run(problem, settings, plan, folder)
+    def __call__(self, name: str, policy: Policy, trace: str, folder: Path) -> None:
+        """Serve; what an interrupted run has left in `folder` is removed."""
+        import shutil
+
+        from ..runtime.served_run import serve_run
+        from ..runtime.system import SystemSettings
+
+        self.console.print(f"serving under {name} for {self.seconds} s, link {Path(trace).stem or 'generated'}")
+        plan = run_plan(self.problem, policy, self.model, trace, self.seconds, self.weights, self.seed)
+        settings = SystemSettings(self.model, self.scenario, self.slowdowns, self.paced, fallback=False, seed=self.seed)
+        if folder.exists():
+            shutil.rmtree(folder)
+        run = serve_run(self.problem, settings, plan, folder)
+        if run.late_s > 0.05:
+            self.console.print(f"this machine was too busy: requests were submitted {1e3 * run.late_s:.0f} ms late")
+
+
+def _speeds(text: str) -> Slowdowns:
+    from ..runtime.system import Slowdowns
+
+    return Slowdowns(**slowdowns_of(text))
 
 
 def _print_run(console: Console, spec: str, lines: Sequence[Line]) -> None:
@@ -134,20 +160,24 @@ def _print_run(console: Console, spec: str, lines: Sequence[Line]) -> None:
     console.print(table)
 
 
-def _print_cuts(console: Console, run: Recording, problem: Problem, replayed: Replay) -> None:
+def _print_cuts(console: Console, runs: Sequence[tuple[Recording, Replay]], problem: Problem) -> None:
     from ..runtime.sim_to_real import compare_cuts, compare_parts, cut_name
 
-    table = Table("cut", "answers", "median ms", "predicted", "error", "p95 ms", "predicted", "error")
-    for row in compare_cuts(run, problem, replayed):
+    table = Table(
+        "cut", "requests", "failed", "predicted", "median ms", "predicted", "error", "p95 ms", "predicted", "error"
+    )
+    for row in compare_cuts(runs, problem):
         table.add_row(
             cut_name(problem, row.placement),
             str(row.measured),
+            str(row.failed),
+            f"{row.predicted_failed:.1f}",
             *_pair(row.median_s, row.predicted_median_s, row.median_error),
             *_pair(row.p95_s, row.predicted_p95_s, row.p95_error),
         )
     console.print(table)
     parts = Table("cut", "part", "mean ms", "predicted")
-    for part in compare_parts(run, problem, replayed):
+    for part in compare_parts(runs, problem):
         if max(part.measured_s, part.predicted_s) >= 5e-4:
             seconds = (f"{1e3 * part.measured_s:.1f}", f"{1e3 * part.predicted_s:.1f}")
             parts.add_row(cut_name(problem, part.placement), part.part, *seconds)

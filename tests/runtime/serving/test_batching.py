@@ -7,6 +7,7 @@ import torch
 from edgecloud.runtime.serving.batching import TierQueue
 from edgecloud.runtime.serving.joint import JointRunner
 from edgecloud.runtime.serving.model import Activation, Answer, SplitModel, run_segment
+from edgecloud.runtime.serving.pace import MachinePace, Stretched
 from edgecloud.runtime.serving.transport_errors import DeadlineError, OverloadedError
 
 
@@ -55,7 +56,7 @@ def test_jobs_are_served_in_order_and_together(split_model: SplitModel) -> None:
 
 
 def test_a_full_queue_refuses(split_model: SplitModel) -> None:
-    queue = TierQueue(split_model, capacity=2, slowdown=30.0)
+    queue = TierQueue(split_model, capacity=2, pace=Stretched(30.0))
     try:
         until = time.monotonic() + 20
         jobs = [queue.submit(images(1)[0], 0, 6, math.inf, until) for _ in range(2)]
@@ -93,11 +94,48 @@ def test_a_failing_job_does_not_end_the_tier(split_model: SplitModel) -> None:
 def test_slowdown_stretches_service(split_model: SplitModel) -> None:
     times = {}
     for factor in (1.0, 20.0):
-        queue = TierQueue(split_model, slowdown=factor)
+        queue = TierQueue(split_model, pace=Stretched(factor))
         until = time.monotonic() + 60
         runs = [queue.submit(images(1)[0], 0, 6, math.inf, until).result(60).service_s for _ in range(5)]
         times[factor] = min(runs)
         queue.close()
     assert times[20.0] > 5 * times[1.0]
     with pytest.raises(ValueError, match="slowdown"):
-        TierQueue(split_model, slowdown=0.5)
+        Stretched(0.5)
+
+
+def test_a_machine_takes_the_time_of_its_stages_and_of_the_heads_that_were_asked() -> None:
+    pace = MachinePace((1.0, 2.0, 4.0), (0.25, 0.5), exits=(2, 3))
+    assert pace.mean_s(0, 3, heads=True) == pytest.approx(7.75)
+    assert pace.mean_s(0, 3, heads=False) == pytest.approx(7.5)  # the last head is always asked
+    assert pace.mean_s(0, 2, heads=True) == pytest.approx(3.25)  # a head belongs to the part that ends at it
+    assert pace.mean_s(2, 3, heads=True) == pytest.approx(4.5)
+    assert pace.rest_s(2, 3, True, 0.1, 0.5) == pytest.approx(4.0)
+    assert pace.rest_s(2, 3, True, 9.0, 9.0) == 0.0
+
+
+def test_factors_of_a_machine_have_their_mean() -> None:
+    pace = MachinePace((1.0,), (0.0,), exits=(1,), factors=(0.5, 1.5), seed=4)
+    drawn = [pace.rest_s(0, 1, False, 0.0, 0.0) for _ in range(400)]
+    assert set(drawn) == {0.5, 1.5}
+    assert sum(drawn) / len(drawn) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize(("stages", "heads"), [((1.0, -1.0), (0.0,)), ((1.0, 1.0), (0.0, 0.0))])
+def test_impossible_machines_are_refused(stages: tuple[float, ...], heads: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="pace"):
+        MachinePace(stages, heads, exits=(2,))
+
+
+def test_a_paced_queue_serves_as_long_as_its_machine_would(split_model: SplitModel) -> None:
+    exits = split_model.exits
+    pace = MachinePace((0.05,) * 6, (0.02,) * len(exits), exits)
+    queue = TierQueue(split_model, pace=pace)
+    try:
+        until = time.monotonic() + 20
+        whole = queue.submit(images(1)[0], 0, 6, math.inf, until).result(20)
+        early = queue.submit(images(1)[0], 0, 6, 0.0, until).result(20)
+        assert whole.service_s == pytest.approx(0.32, abs=0.05)
+        assert early.service_s == pytest.approx(0.05 * exits[0] + 0.02, abs=0.05)
+    finally:
+        queue.close()

@@ -18,6 +18,7 @@ from edgecloud.runtime.serving.device import Device, DeviceSettings
 from edgecloud.runtime.serving.messages import Reply, Request, decode, encode
 from edgecloud.runtime.serving.model import Answer, SplitModel, load_split_model
 from edgecloud.runtime.serving.observer import GAUGES, NullObserver, ServedRequest
+from edgecloud.runtime.serving.pace import Stretched
 from edgecloud.runtime.serving.plan import Plan
 from edgecloud.runtime.serving.server import TierServer, TierSettings, start_tier
 from edgecloud.runtime.serving.transport import Server, serve
@@ -139,7 +140,7 @@ def test_without_an_edge_server_the_device_finishes(start: Callable[..., Device]
 def test_a_dying_edge_server_loses_nothing(
     credentials: dict[str, Credentials], start: Callable[..., Device], image: torch.Tensor
 ) -> None:
-    settings = TierSettings("edge", slowdown=100.0)
+    settings = TierSettings("edge", pace=Stretched(100.0))
     server = start_tier(load_split_model(SPEC), settings, credentials["edge"])
     observer = Recorder()
     device = start(server.address, observer=observer)
@@ -152,7 +153,7 @@ def test_a_dying_edge_server_loses_nothing(
     assert any(record.tier == "fallback" for record in records)
     assert sorted(record.sample for record in observer.records) == list(range(12))
     # And it comes back by itself.
-    settings = replace(settings, address=server.address, slowdown=1.0)
+    settings = replace(settings, address=server.address, pace=Stretched())
     with start_tier(load_split_model(SPEC), settings, credentials["edge"]):
         assert device.wait_until_connected(WAIT_S)
         until = time.monotonic() + WAIT_S

@@ -16,6 +16,7 @@ from edgecloud.runtime.serving.certificates import Credentials, make_certificate
 from edgecloud.runtime.serving.framing import ERROR, PING, PONG, frame, read_frame
 from edgecloud.runtime.serving.messages import Prepare, Prepared, Reply, Request, Status, decode, encode
 from edgecloud.runtime.serving.model import Answer, SplitModel, load_split_model
+from edgecloud.runtime.serving.pace import Stretched
 from edgecloud.runtime.serving.payloads import Encoding, pack
 from edgecloud.runtime.serving.plan import Plan
 from edgecloud.runtime.serving.server import TierServer, TierSettings, start_tier
@@ -262,7 +263,7 @@ def test_stopping_finishes_what_is_inside(
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    settings = TierSettings("cloud", slowdown=40.0)
+    settings = TierSettings("cloud", pace=Stretched(40.0))
     server = start_tier(load_split_model(SPEC), settings, credentials["cloud"])
     with Client(server.address, credentials["device"]) as client, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(ask, client, request_at(split_model, image, Plan(2, 2)))
