@@ -120,11 +120,13 @@ def _serve(
     """Start a tier, say where it listens, and stop in order when asked to."""
     import torch
 
+    from ..runtime.arenas import limit_arenas
     from ..runtime.serving.certificates import read_credentials
     from ..runtime.serving.logs import configure_logs
     from ..runtime.serving.model import load_split_model
     from ..runtime.serving.server import TierSettings, start_tier, wait_for_signal
 
+    limit_arenas()
     torch.set_num_threads(threads)
     configure_logs(server=name or tier)
     names = tuple(word.strip() for word in accept.split(",") if word.strip())
