@@ -53,7 +53,7 @@ def network() -> SplitModel:
 
 
 def run_floor(folder: str, pipe: Connection) -> None:
-    """gRPC as its manual has it: nothing is decoded, checked or computed."""
+    """A server as the manual of gRPC has it: nothing is decoded, checked or computed."""
     server = grpc.server(ThreadPoolExecutor(4))
     echo = grpc.unary_unary_rpc_method_handler(lambda data, _: data[:REPLY_BYTES])
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("floor", {"Echo": echo}),))
