@@ -3,7 +3,8 @@
     python benchmarks/serving_overhead.py
 
 1. Latency of a ~100 kB activation through codec, TLS and server, against calling the two halves directly. Both are
-   alternated, and the median of the differences is given beside the medians.
+   alternated, and the median of the differences is given beside the medians. The floor, in the same alternation: the
+   same bytes to a bare gRPC server with mutual TLS, in a process of its own too, that only gives back a short reply.
 2. The same server under load (closed loop with several callers) against the whole network behind plain gRPC: the raw
    image sent without TLS, replay protection or queue.
 """
@@ -17,9 +18,12 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import grpc
 import torch
 
 from edgecloud.profiles.network import NetworkShape
@@ -36,6 +40,8 @@ SHAPE = NetworkShape(
 )
 """The tensor at cut 1 has 25 x 32 x 32 floats: 102,400 bytes."""
 CUT = 1
+REPLY_BYTES = 300
+"""About what a reply has."""
 
 
 def network() -> SplitModel:
@@ -46,8 +52,22 @@ def network() -> SplitModel:
     return SplitModel(SHAPE, lambda: state, resident=16)
 
 
+def run_floor(folder: str, pipe: Connection) -> None:
+    """A server as the manual of gRPC has it: nothing is decoded, checked or computed."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    echo = grpc.unary_unary_rpc_method_handler(lambda data, _: data[:REPLY_BYTES])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("floor", {"Echo": echo}),))
+    port = server.add_secure_port("127.0.0.1:0", read_credentials(folder, "edge").server())
+    server.start()
+    pipe.send(f"127.0.0.1:{port}")
+    pipe.recv()
+    server.stop(None)
+
+
 def run_server(kind: str, folder: str, pipe: Connection) -> None:
     torch.set_num_threads(1)
+    if kind == "floor":
+        return run_floor(folder, pipe)
     model = network()
     if kind == "split":
         server = start_tier(model, TierSettings("edge"), read_credentials(folder, "edge"))
@@ -81,8 +101,8 @@ def direct(model: SplitModel, image: torch.Tensor) -> None:
     model.run(head.tensor, CUT, model.stages)
 
 
-def latency(model: SplitModel, client: Client, image: torch.Tensor, runs: int) -> None:
-    rows: list[tuple[float, float, float]] = []
+def latency(model: SplitModel, client: Client, echo: Callable[[bytes], bytes], image: torch.Tensor, runs: int) -> None:
+    rows: list[tuple[float, float, float, float]] = []
     for index in range(runs + 20):
         marks = [time.perf_counter()]
         direct(model, image)
@@ -90,15 +110,21 @@ def latency(model: SplitModel, client: Client, image: torch.Tensor, runs: int) -
         reply = decode(client.infer(request(model, image), 60.0))
         marks.append(time.perf_counter())
         service_s = reply.timings["edge_service_s"]  # type: ignore[union-attr]
+        same = request(model, image)
+        marks.append(time.perf_counter())
+        echo(same)
+        marks.append(time.perf_counter())
         if index >= 20:
-            rows.append((1e3 * (marks[1] - marks[0]), 1e3 * (marks[2] - marks[1]), 1e3 * service_s))
+            spans = (marks[1] - marks[0], marks[2] - marks[1], service_s, marks[4] - marks[3])
+            rows.append(tuple(1e3 * span for span in spans))  # type: ignore[arg-type]
     added = sorted(row[1] - row[0] for row in rows)
-    plain, split, service = (statistics.median(column) for column in zip(*rows, strict=True))
+    plain, split, service, floor = (statistics.median(column) for column in zip(*rows, strict=True))
     print(
         f"{runs} alternated runs: direct {plain:.2f} ms, split {split:.2f} ms (service at the server {service:.2f} ms)"
     )
     quarter = added[len(added) // 4]
     print(f"added: median {statistics.median(added):.2f} ms, lower quartile {quarter:.2f} ms, least {added[0]:.2f} ms")
+    print(f"of which the floor, the same bytes through bare gRPC with mutual TLS: median {floor:.2f} ms")
 
 
 def load(name: str, call: object, callers: int, seconds: float) -> None:
@@ -138,11 +164,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_certificates(Path(folder))
         credentials: Credentials = read_credentials(folder, "device")
-        servers = [started(kind, folder) for kind in ("split", "whole")]
+        servers = [started(kind, folder) for kind in ("split", "whole", "floor")]
         model, image = network(), torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
         print(f"activation {4 * torch.Size(model.shapes[CUT]).numel():,} bytes; load average {os.getloadavg()[0]:.1f}")
         with Client(servers[0][2], credentials) as split, Client(servers[1][2], None) as whole:
-            latency(model, split, image, arguments.runs)
+            with grpc.secure_channel(servers[2][2], credentials.channel()) as channel:
+                latency(model, split, channel.unary_unary("/floor/Echo"), image, arguments.runs)
             raw = image.numpy().tobytes()
             print(f"{'under load':<24}{'callers':>8}{'requests/s':>12}{'median ms':>12}{'p95 ms':>12}")
             for callers in (1, 4):

@@ -150,12 +150,27 @@ def report(memory: Memory, ends: Ends, most_mib_per_h: float, judge: bool) -> bo
         print(f"{name:<20} {sizes[0]:5.0f} MiB {sizes[-1]:5.0f} MiB {max(sizes):5.0f} MiB  {slope:+9.1f} MiB/h")
         if slope > most_mib_per_h:
             grows.append(name)
+    over_time(memory)
     lost = ends.submitted - sum(ends.ended.values())
     failed = sum(ends.ended[status] for status in ("failed", "late", "refused"))
     print(f"requests: {ends.submitted} submitted, {failed} failed, {lost} lost; ended {dict(ends.ended)}")
     if grows and judge:
         print(f"memory grows: {', '.join(grows)}")
     return lost == 0 and not (grows and judge)
+
+
+def over_time(memory: Memory, columns: int = 11) -> None:
+    """Print the resident set of each process by time; a dash where it did not live."""
+    end_s = max(points[-1][0] for points in memory.seen.values())
+    instants = np.linspace(0.0, end_s, columns)
+    print(f"\n{'MiB after minutes':<20}" + "".join(f"{instant / 60.0:>7.1f}" for instant in instants))
+    for name, points in memory.seen.items():
+        times, sizes = np.array(points).T
+        alive = (instants >= times[0] - end_s / columns) & (instants <= times[-1] + end_s / columns)
+        nearest = [float(sizes[np.abs(times - instant).argmin()]) for instant in instants]
+        cells = [f"{size:>7.0f}" if here else f"{'-':>7}" for size, here in zip(nearest, alive, strict=True)]
+        print(f"{name:<20}" + "".join(cells))
+    print()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,12 +1,26 @@
 """Model profiles (what stages cost, when exits fire, what activations leak) and the catalogue of machines.
 
 Measuring and training need torch and live in submodules of their own (`profiles.runs`, `profiles.training`,
-`profiles.measuring`); importing this package does not load them.
+`profiles.measuring`); importing this package does not load them. Names are loaded when they are first used: a function
+that starts cold needs a network's shape, and neither the catalogue nor the file format.
 """
 
-from .catalogue import Catalogue, Compute, Delay, Radio, load_catalogue
-from .files import list_profiles, load_profile, save_profile
-from .profile import NEVER, Exit, Profile, Protection, Reference, Stage
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .catalogue import Catalogue, Compute, Delay, Radio, load_catalogue
+    from .files import list_profiles, load_profile, save_profile
+    from .profile import NEVER, Exit, Profile, Protection, Reference, Stage
+
+_HOME = {
+    "catalogue": ("Catalogue", "Compute", "Delay", "Radio", "load_catalogue"),
+    "files": ("list_profiles", "load_profile", "save_profile"),
+    "profile": ("NEVER", "Exit", "Profile", "Protection", "Reference", "Stage"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "NEVER",
@@ -24,3 +38,14 @@ __all__ = [
     "load_profile",
     "save_profile",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 from ...errors import InputError
+from ..arenas import limit_arenas
 from .handlers import HANDLER_VARIABLE, Handler, HandlerSpec
 from .orphans import end_with_parent
 
@@ -58,6 +59,7 @@ def serve(handler: Handler, socket: str, limit_bytes: int) -> grpc.Server:
 def main(arguments: list[str]) -> None:
     """Make the handler, serve until the process is ended."""
     end_with_parent()
+    limit_arenas()
     socket, limit = arguments
     handler = HandlerSpec.from_json(os.environ.get(HANDLER_VARIABLE, "")).make()
     server = serve(handler, socket, int(limit))

@@ -21,6 +21,8 @@ from .transport_errors import DeadlineError, OverloadedError
 __all__ = ["Done", "TierQueue"]
 
 _LOAD_WINDOW_S = 5.0
+_INLINE_THREADS = 4
+"""Callers' threads that may run jobs: what PyTorch's kernels keep for each thread that has used them adds up."""
 
 
 class Done(NamedTuple):
@@ -65,7 +67,7 @@ class TierQueue:
         exact: Whether a batch must give each the bits that it would get alone (`JointRunner`).
         name: Of the thread.
         inline: Whether a job that finds the queue idle runs on its caller's thread, which saves two hand-overs;
-            `submit` then returns when it is done.
+            `submit` then returns when it is done. Only the first few threads that ask may.
     """
 
     def __init__(
@@ -86,11 +88,13 @@ class TierQueue:
         self._max_batch, self._max_wait_s = max_batch, max_wait_s
         self._runner = JointRunner(exact)
         self._inline = inline and max_batch == 1
+        self._inline_threads: set[int] = set()
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._at_work = 0
         self._closed = False
         self._busy: deque[tuple[float, float]] = deque()
+        self._busy_s = 0.0
         self.served = self.dropped = 0
         self._thread = threading.Thread(target=self._loop, name=f"{name}-worker", daemon=True)
         self._thread.start()
@@ -116,7 +120,7 @@ class TierQueue:
             if self._closed or ahead >= self._capacity:
                 raise OverloadedError("the tier is stopping" if self._closed else f"{ahead} requests are waiting")
             job = _Job(tensor, first, last, threshold, until_s, time.monotonic(), ahead)
-            alone = self._inline and not ahead and until_s > job.entered_s
+            alone = not ahead and until_s > job.entered_s and self._may_run_here()
             if alone:
                 self._at_work = 1
             else:
@@ -134,10 +138,10 @@ class TierQueue:
 
     def load(self) -> float:
         """Share of the last seconds in which the worker was busy."""
-        now = time.monotonic()
-        begin = now - _LOAD_WINDOW_S
         with self._changed:
-            return min(sum(max(end - max(start, begin), 0.0) for start, end in self._busy) / _LOAD_WINDOW_S, 1.0)
+            begin = self._forget_old()
+            outside_s = max(begin - self._busy[0][0], 0.0) if self._busy else 0.0
+            return min(max(self._busy_s - outside_s, 0.0) / _LOAD_WINDOW_S, 1.0)
 
     def close(self) -> None:
         """Finish what is queued, then end the thread."""
@@ -145,6 +149,23 @@ class TierQueue:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+
+    def _may_run_here(self) -> bool:
+        """Whether the calling thread may run a job itself."""
+        if not self._inline:
+            return False
+        caller = threading.get_ident()
+        if caller not in self._inline_threads and len(self._inline_threads) < _INLINE_THREADS:
+            self._inline_threads.add(caller)
+        return caller in self._inline_threads
+
+    def _forget_old(self) -> float:
+        """Drop what lies before the window of `load`; the window's begin."""
+        begin = time.monotonic() - _LOAD_WINDOW_S
+        while self._busy and self._busy[0][1] <= begin:
+            start, end = self._busy.popleft()
+            self._busy_s = self._busy_s - (end - start) if self._busy else 0.0  # no rounding is carried on
+        return begin
 
     def _loop(self) -> None:
         while batch := self._next_batch():
@@ -161,9 +182,9 @@ class TierQueue:
         with self._changed:
             self._at_work = 0
             self.served += len(batch)
-            self._busy.append((started, time.monotonic()))
-            while self._busy and self._busy[0][1] < started - _LOAD_WINDOW_S:
-                self._busy.popleft()
+            self._busy.append((started, ended := time.monotonic()))
+            self._busy_s += ended - started
+            self._forget_old()
             if self._jobs or self._closed:
                 self._changed.notify_all()
         for index, job in enumerate(batch):

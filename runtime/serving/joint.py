@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from .model import Activation, Answer, judge
+from .model import Activation, Answer, judge, run_segment
 from .segments import Segment
 
 __all__ = ["JointRunner"]
@@ -29,11 +30,12 @@ class JointRunner:
 
     def __init__(self, exact: bool = True) -> None:
         self.exact = exact
-        self._same: dict[tuple[int, int], bool] = {}
-        self._kept: dict[int, nn.Module] = {}
+        self._same: WeakKeyDictionary[nn.Module, dict[int, bool]] = WeakKeyDictionary()
 
     def run(self, segment: Segment, tensors: Sequence[Tensor], threshold: float) -> list[Answer | Activation]:
         """What `run_segment` gives for each tensor (1, …)."""
+        if len(tensors) == 1:
+            return [run_segment(segment, tensors[0], threshold)]
         with torch.inference_mode():
             return self._run(segment, tensors, threshold)
 
@@ -64,11 +66,10 @@ class JointRunner:
         return [module(value) for value in values]
 
     def _gives_same_bits(self, module: nn.Module, values: list[Tensor]) -> bool:
-        key = (id(module), len(values))
-        if key not in self._same:
-            self._kept[id(module)] = module  # so that the id stays this module's
-            self._same[key] = all(_same_bits(module, values, trial) for trial in range(_TRIALS))
-        return self._same[key]
+        known = self._same.setdefault(module, {})
+        if len(values) not in known:
+            known[len(values)] = all(_same_bits(module, values, trial) for trial in range(_TRIALS))
+        return known[len(values)]
 
 
 def _same_bits(module: nn.Module, values: list[Tensor], seed: int) -> bool:

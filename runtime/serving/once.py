@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .messages import Request, decode
 from .transport_errors import OverloadedError, RefusedError, ReplayError, TransportError
@@ -15,12 +15,15 @@ from .transport_errors import OverloadedError, RefusedError, ReplayError, Transp
 __all__ = ["Once"]
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class _Seen:
+    """Thousands of these are kept: a future only where somebody waits."""
+
     peer: str
     attempt: int
     until_s: float
-    reply: Future[bytes] = field(default_factory=Future)
+    reply: bytes | None = None
+    waiting: Future[bytes] | None = None
 
 
 class Once:
@@ -59,18 +62,19 @@ class Once:
             raise RefusedError("only requests are served here")
         entry, mine = self._enter(peer, request)
         if not mine:
-            try:
-                return entry.reply.result(timeout=request.deadline_s)
-            except TimeoutError as error:
-                raise TransportError("the first attempt is still at work") from error
+            return _first_answer(entry, request.deadline_s)
         try:
             reply = handler(data)
         except BaseException as error:
             with self._lock:
                 self._seen.pop(request.id, None)
-            entry.reply.set_exception(error if isinstance(error, Exception) else TransportError("interrupted"))
+            if entry.waiting is not None:
+                entry.waiting.set_exception(error if isinstance(error, Exception) else TransportError("interrupted"))
             raise
-        entry.reply.set_result(reply)
+        with self._lock:
+            entry.reply = reply
+        if entry.waiting is not None:
+            entry.waiting.set_result(reply)
         return reply
 
     def _enter(self, peer: str, request: Request) -> tuple[_Seen, bool]:
@@ -82,6 +86,8 @@ class Once:
             if entry is not None and entry.peer == peer and request.attempt > entry.attempt:
                 entry.attempt = request.attempt
                 self.repeated += 1
+                if entry.reply is None and entry.waiting is None:
+                    entry.waiting = Future()
                 return entry, False
             if entry is not None or abs(now - request.sent_s) > self._window_s:
                 self.refused += 1
@@ -99,3 +105,14 @@ class Once:
             if entry.until_s > now:
                 return
             del self._seen[key]
+
+
+def _first_answer(entry: _Seen, within_s: float) -> bytes:
+    """What the first attempt was answered, once it is."""
+    if entry.reply is not None:
+        return entry.reply
+    assert entry.waiting is not None  # whoever finds no answer asks for one, and the answer comes after that
+    try:
+        return entry.waiting.result(timeout=within_s)
+    except TimeoutError as error:
+        raise TransportError("the first attempt is still at work") from error

@@ -177,19 +177,21 @@ def unpack(payload: Payload, expected: Sequence[int]) -> Tensor:
     data = _decompress(payload)
     if len(data) != payload.plain_bytes:
         raise MessageError("payload", f"must decompress to {payload.plain_bytes} bytes", len(data))
-    array = np.frombuffer(data, dtype=_NUMPY[payload.dtype])
+    array = np.frombuffer(bytearray(data), dtype=_NUMPY[payload.dtype])  # a copy: aligned, and ours to write to
+    # Checked by numpy, in a tenth of the time that PyTorch takes.
+    finite = payload.dtype in ("uint8", "int8") or bool(np.isfinite(array).all())
     n, *rest = payload.shape
-    image = len(payload.shape) == 4
-    stored = (n, rest[1], rest[2], rest[0]) if image else payload.shape
-    value = torch.from_numpy(array.reshape(stored).copy())
-    value = value.permute(0, 3, 1, 2) if image else value
-    if payload.dtype == "uint8":
-        return value
-    value = value.float()
-    if payload.dtype == "int8":
-        scale = torch.from_numpy(np.frombuffer(payload.scales, dtype="<f4").copy())
-        value = value * (scale if scale.numel() == 1 else scale.view(1, -1, *(1 for _ in rest[1:])))
-    if not bool(torch.isfinite(value).all()):
+    if len(payload.shape) == 4:
+        value = torch.from_numpy(array.reshape(n, rest[1], rest[2], rest[0])).permute(0, 3, 1, 2)
+    else:
+        value = torch.from_numpy(array.reshape(payload.shape))
+    if payload.dtype == "fp16":
+        value = value.float()
+    elif payload.dtype == "int8":
+        scale = torch.from_numpy(np.frombuffer(bytearray(payload.scales), dtype="<f4"))
+        value = value.float() * (scale if scale.numel() == 1 else scale.view(1, -1, *(1 for _ in rest[1:])))
+        finite = bool(np.isfinite(_channels_last(value).numpy()).all())
+    if not finite:
         raise MessageError("payload", "must hold finite numbers")
     return value
 

@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -14,6 +13,7 @@ from ...errors import InputError
 from .fields import MessageError
 from .framing import ABORT, ERROR, LAST, PART, PING, PONG, RECEIPT, REPLY, frame, read_frame
 from .once import Once
+from .threads import WarmThreads
 from .transport_errors import DeadlineError, OverloadedError, RefusedError, ReplayError, TransportError
 
 __all__ = ["STREAM_ERRORS", "StreamServer"]
@@ -51,7 +51,7 @@ class StreamServer:
         max_bytes: int,
     ) -> None:
         self._handler, self._once, self._max_bytes = handler, once, max_bytes
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="uplink")
+        self._pool = WarmThreads(workers, "uplink")
         self._room = threading.Semaphore(workers)
         self._inside = 0
         self._changed = threading.Condition()

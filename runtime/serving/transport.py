@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from .fields import MessageError
 from .messages import MAX_MESSAGE_BYTES
 from .once import Once
 from .stream_server import StreamServer
+from .threads import WarmThreads
 from .transport_errors import (
     DeadlineError,
     OverloadedError,
@@ -77,7 +77,7 @@ def _options(max_bytes: int) -> list[tuple[str, int]]:
 class Server:
     """A running server; `serve` makes one. Use it as a context manager, or call `stop`."""
 
-    def __init__(self, server: grpc.Server, address: str, streams: StreamServer, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, server: grpc.Server, address: str, streams: StreamServer, pool: WarmThreads) -> None:
         self._server, self._streams, self._pool = server, streams, pool
         self.address = address
         """`host:port` that it listens on."""
@@ -132,7 +132,7 @@ def serve(
     """
     if credentials is None and not insecure:
         raise InputError("server", "credentials", "are needed", None, "make some with 'edgecloud certificates DIR'")
-    pool = ThreadPoolExecutor(workers + 8, thread_name_prefix="rpc")
+    pool = WarmThreads(workers + 8, "rpc")
     streams = StreamServer(handler, once, accept, workers, max_bytes)
     options = [*_options(max_bytes), ("grpc.so_reuseport", 0)]
     server = grpc.server(pool, options=options, maximum_concurrent_rpcs=workers + 8)

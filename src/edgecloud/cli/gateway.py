@@ -31,6 +31,7 @@ def gateway(
     import torch
 
     from ..envs import compile_problem
+    from ..runtime.arenas import limit_arenas
     from ..runtime.cloud import Dispatcher
     from ..runtime.gateway import Gateway, GatewaySettings, pools_of
     from ..runtime.serving.certificates import read_credentials
@@ -38,6 +39,7 @@ def gateway(
     from ..runtime.serving.model import load_split_model
     from ..runtime.serving.server import wait_for_signal
 
+    limit_arenas()
     torch.set_num_threads(1)
     configure_logs(server=name)
     problem = compile_problem(scenario)

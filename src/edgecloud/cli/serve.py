@@ -126,6 +126,7 @@ def _serve(
     """Start a tier, say where it listens, and stop in order when asked to."""
     import torch
 
+    from ..runtime.arenas import limit_arenas
     from ..runtime.pacing import measured_pace
     from ..runtime.serving.certificates import read_credentials
     from ..runtime.serving.logs import configure_logs
@@ -133,6 +134,7 @@ def _serve(
     from ..runtime.serving.pace import Stretched
     from ..runtime.serving.server import TierSettings, start_tier, wait_for_signal
 
+    limit_arenas()
     torch.set_num_threads(threads)
     configure_logs(server=name or tier)
     names = tuple(word.strip() for word in accept.split(",") if word.strip())

@@ -1,4 +1,6 @@
+import copy
 import math
+import threading
 import time
 
 import pytest
@@ -139,3 +141,76 @@ def test_a_paced_queue_serves_as_long_as_its_machine_would(split_model: SplitMod
         assert early.service_s == pytest.approx(0.05 * exits[0] + 0.02, abs=0.05)
     finally:
         queue.close()
+
+
+def test_few_callers_threads_compute(split_model: SplitModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, computing, run = TierQueue(split_model, inline=True), set(), JointRunner.run
+
+    def noted(self: JointRunner, *arguments: object) -> list[Answer | Activation]:
+        computing.add(threading.get_ident())
+        return run(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(JointRunner, "run", noted)
+    gate, outcomes = threading.Barrier(13), []
+
+    def call() -> None:
+        gate.wait(20)  # all live at a time: a thread that has ended leaves its number to another
+        with turn:
+            outcomes.append(queue.submit(images(1)[0], 0, 6, math.inf, time.monotonic() + 20).result(20))
+        gate.wait(20)
+
+    turn = threading.Lock()
+    callers = [threading.Thread(target=call) for _ in range(12)]
+    for caller in callers:
+        caller.start()
+    gate.wait(20)
+    gate.wait(20)
+    for caller in callers:
+        caller.join()
+    queue.close()
+    assert len(outcomes) == queue.served == 12
+    own = {caller.ident for caller in callers}
+    assert len(computing & own) == 4  # the first few
+    assert len(computing - own) == 1  # the queue's own thread did the rest
+
+
+def test_load_is_the_busy_share_of_the_last_seconds(split_model: SplitModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("edgecloud.runtime.serving.batching.time.monotonic", lambda: now[0])
+    queue = TierQueue(split_model)
+    monkeypatch.setattr(queue, "_serve", lambda batch, started: [])
+
+    def busy(begin: float, end: float) -> None:
+        now[0] = begin
+        monkeypatch.setattr(queue, "_serve", lambda batch, started: now.__setitem__(0, end) or [])
+        queue._complete([])
+
+    assert queue.load() == 0.0
+    busy(100.0, 101.0)
+    busy(103.0, 104.5)
+    assert queue.load() == pytest.approx(0.5)
+    now[0] = 105.5  # the window begins in the middle of the first
+    assert queue.load() == pytest.approx(0.4)
+    now[0] = 107.0
+    assert queue.load() == pytest.approx(0.3)
+    now[0] = 109.5
+    assert queue.load() == 0.0
+    busy(110.0, 130.0)
+    assert queue.load() == 1.0
+    now[0] = 200.0
+    queue.close()
+
+
+def test_a_part_that_is_gone_is_forgotten(split_model: SplitModel) -> None:
+    import gc
+
+    runner = JointRunner()
+    segment, _ = split_model.segments.get(0, 6)
+    part = copy.deepcopy(segment.stages[0])
+    values = [segment.prepare(value) for value in images(2)]
+    with torch.inference_mode():
+        runner._apply(part, values)
+    assert len(runner._same) == 1
+    del part
+    gc.collect()
+    assert len(runner._same) == 0

@@ -87,3 +87,24 @@ def test_memory_is_bounded() -> None:
         once.answer("d", message(number), Counting())
     with pytest.raises(OverloadedError, match="remember"):
         once.answer("d", message(2), Counting())
+
+
+def test_a_retry_that_waits_learns_of_the_first_attempts_failure() -> None:
+    once, begun = Once(clock=lambda: NOW), threading.Event()
+
+    def fails(_: bytes) -> bytes:
+        begun.set()
+        time.sleep(0.1)
+        raise OverloadedError("full after all")
+
+    def first() -> None:
+        with pytest.raises(OverloadedError):
+            once.answer("d", message(), fails)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    begun.wait(5)
+    with pytest.raises(OverloadedError, match="full after all"):
+        once.answer("d", message(attempt=2), Counting())
+    thread.join()
+    assert once.answer("d", message(attempt=3), Counting()) == b"answer 1"  # forgotten: may be tried again

@@ -90,3 +90,14 @@ def test_unknown_models_are_refused(spec: str) -> None:
 def test_there_must_be_room_for_one() -> None:
     with pytest.raises(InputError, match="resident"):
         slow_store(0)
+
+
+def test_a_cold_start_imports_no_more_than_it_needs() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, edgecloud.runtime.serving.worker; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "torch" in loaded
+    assert not loaded & {"pydantic", "numba", "grpc", "cryptography", "edgecloud.envs", "edgecloud.profiles.catalogue"}
