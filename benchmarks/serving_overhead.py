@@ -27,6 +27,7 @@ import grpc
 import torch
 
 from edgecloud.profiles.network import NetworkShape
+from edgecloud.runtime.arenas import limit_arenas
 from edgecloud.runtime.serving.certificates import Credentials, make_certificates, read_credentials
 from edgecloud.runtime.serving.messages import Request, decode, encode
 from edgecloud.runtime.serving.model import Activation, SplitModel
@@ -65,6 +66,7 @@ def run_floor(folder: str, pipe: Connection) -> None:
 
 
 def run_server(kind: str, folder: str, pipe: Connection) -> None:
+    limit_arenas()  # as the command line's servers do
     torch.set_num_threads(1)
     if kind == "floor":
         return run_floor(folder, pipe)
