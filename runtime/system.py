@@ -34,6 +34,7 @@ from .telemetry import Telemetry
 __all__ = ["Slowdowns", "System", "SystemSettings"]
 
 _NAMES = ("device", "edge", "cloud")
+_PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,9 @@ class System:
                 encoding=settings.encoding,
                 pace=_device_pace(self.problem, settings),
                 fallback=settings.fallback,
-                # An outage of the link is silence, too: longer than any request lives, the server counts as dead.
-                silence_s=max(2.0, self.problem.params.timeout_s if not settings.fallback else 0.0),
+                # An outage of the link is silence, too. Without a fallback there is nothing better to do than to wait
+                # for its end; a new connection through a link that comes back slowly takes longer.
+                silence_s=2.0 if settings.fallback else _PATIENCE * self.problem.params.timeout_s,
                 poll_s=control.interval_s,
             ),
         )
