@@ -184,7 +184,7 @@ class _Backward:
         """Let VMs be there or not: they are paid while they exist, and have been since their launch."""
         usd = self._p.usd_per_vm_s * self._coefficients[1]
         kept = values + np.arange(self._levels) * usd * self._p.interval_s
-        least = kept.copy()
+        least: Floats = kept.copy()
         for level in range(1, self._levels):
             least[:, level] = np.minimum(kept[:, level], kept[:, level - 1])
             if np.isfinite(self._boot_s[t]):

@@ -91,6 +91,16 @@ def _inherit(lower, c, least):  # type: ignore[no-untyped-def]
 
 
 @inner
+def _first(least, c):  # type: ignore[no-untyped-def]
+    """The action whose bound is lowest: the best where the backlog is smaller."""
+    found = 0
+    for a in range(least.shape[1]):
+        if least[c, a, 0] < least[c, found, 0]:
+            found = a
+    return found
+
+
+@inner
 def _candidate(least, c, values, chosen, levels):  # type: ignore[no-untyped-def]
     """The action whose bound is lowest against what a level has already, not looked at yet; -1 if none can help."""
     best, found = 0.0, -1
@@ -149,7 +159,7 @@ def expected(p, bank, s, i, draws, levels, c, grid, table, mean_loss, half, leas
         start = (backlogs[classes[k, 0]], backlogs[classes[k, 1]], backlogs[classes[k, 2]])
         _inherit(lower, k, least)
         values[k, :] = np.inf
-        a = 0
+        a = _first(least, k)
         while a >= 0:
             chosen[a] = k
             action = (a // thresholds, a % thresholds)
