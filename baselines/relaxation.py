@@ -22,7 +22,7 @@ from ..envs.world import MAX_ARRIVALS
 from ..errors import InputError
 from ..traces import LinkTrace
 
-__all__ = ["coefficients_of", "relaxation", "relaxed_cost"]
+__all__ = ["coefficients_of", "least_boot_s", "relaxation", "relaxed_cost"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,7 +108,7 @@ class _Relaxed:
         for mine, theirs in zip(self._world, simulator.state, strict=True):
             mine[0] = theirs[episode]
         trials.follow(np.tile(problem.start_action, (problem.params.episode_intervals, 1)))
-        self._boot_s = _least_boot_s(trials, problem)
+        self._boot_s = least_boot_s(trials, problem)
         shape = (len(coefficients), self._levels + 1, self._count + 1, self._count, 2)
         self._answered, self._fail = np.empty(shape), np.empty(len(coefficients))
         self._before, self._after = np.zeros((self._count + 1, 3)), np.zeros((self._count + 1, 3))
@@ -203,7 +203,7 @@ class _Relaxed:
         np.minimum(after[:, 0], best, out=after[:, 0])
 
 
-def _least_boot_s(trials: Trials, problem: Problem) -> Floats:
+def least_boot_s(trials: Trials, problem: Problem) -> Floats:
     """Seconds for which a VM has existed at least, at the begin of an interval that it can serve in, float64 (T,).
 
     It can serve a request of the interval if it is ready by the last deadline; infinite where no launch is in time.

@@ -20,6 +20,7 @@ __all__ = [
     "WEIGHTS",
     "advance",
     "arrival_count",
+    "arrival_count_of",
     "arrival_times",
     "easy_share",
     "enter",
@@ -76,9 +77,15 @@ def _normal(base):  # type: ignore[no-untyped-def]
 @inner
 def arrival_count(p, offset, arrival_state, t, base):  # type: ignore[no-untyped-def]
     """Requests that arrive in interval `t`: recorded (read from `offset` on), or Poisson at the Markov state's rate."""
+    return arrival_count_of(p, offset, arrival_state, t, stream(base, _COUNT))
+
+
+@inner
+def arrival_count_of(p, offset, arrival_state, t, bits):  # type: ignore[no-untyped-def]
+    """The same from 64 random bits."""
     if len(p.arrival_counts) > 0:
         return min(p.arrival_counts[(offset + t) % len(p.arrival_counts)], MAX_ARRIVALS)
-    return poisson(p.arrival_rps[arrival_state] * p.interval_s, stream(base, _COUNT), MAX_ARRIVALS)
+    return poisson(p.arrival_rps[arrival_state] * p.interval_s, bits, MAX_ARRIVALS)
 
 
 @inner

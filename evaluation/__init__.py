@@ -3,6 +3,7 @@
 from .analysis import Analysis, analyse
 from .bounds import bracket, load_bracket, save_bracket
 from .branching import BestActions, branch
+from .causal import causal_bounds
 from .comparison import compare, decision_time_s
 from .drawn import DrawnEpisode, draw_episodes, load_episodes, save_episodes
 from .fixed import BEST_FIXED, FixedByWeights, FixedSearch, describe_action, distinct_actions, search_fixed
@@ -55,6 +56,7 @@ __all__ = [
     "analyse",
     "bracket",
     "branch",
+    "causal_bounds",
     "compare",
     "decision_time_s",
     "describe_action",

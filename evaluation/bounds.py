@@ -22,7 +22,7 @@ from ..traces import LinkTrace
 from .regret import Bracket
 from .storage import write_atomically
 
-__all__ = ["bracket", "load_bracket", "save_bracket"]
+__all__ = ["bracket", "digest_of", "load_bracket", "read_part", "save_bracket", "write_part"]
 
 Ints = NDArray[np.int64]
 
@@ -72,11 +72,11 @@ def bracket(
         file = None
         if checkpoint is not None:
             settings = [problem.fingerprint(), rows[i].tolist(), seed, i, window.offset, budget, FORMAT]
-            file = checkpoint / f"{_digest(settings, traces[window.trace], given)}.npz"
-        part = _read(file)
+            file = checkpoint / f"{digest_of(settings, traces[window.trace], given)}.npz"
+        part = read_part(file, _PARTS)
         if part is None:
             part = _episode(simulator, i, given, budget)
-            _write(file, part)
+            write_part(file, part)
         parts.append(part)
         if progress is not None:
             progress(i + 1, count)
@@ -96,7 +96,7 @@ def save_bracket(found: Bracket, path: Path) -> None:
     """
     meta = {"format": FORMAT, "seed": found.seed, "fingerprint": found.fingerprint}
     meta["windows"] = [[window.trace, window.offset] for window in found.windows]
-    _write(path, {name: getattr(found, name) for name in _ARRAYS} | {"meta": json.dumps(meta)})
+    write_part(path, {name: getattr(found, name) for name in _ARRAYS} | {"meta": json.dumps(meta)})
 
 
 def load_bracket(path: Path) -> Bracket:
@@ -134,7 +134,7 @@ def _episode(simulator: Simulator, i: int, plans: Sequence[Ints], budget: int) -
     return dict(zip(_PARTS, values, strict=True))
 
 
-def _digest(settings: Sequence[Any], trace: LinkTrace, plans: Sequence[Ints]) -> str:
+def digest_of(settings: Sequence[Any], trace: LinkTrace, plans: Sequence[Ints]) -> str:
     """What an episode's bounds depend on, as a file name."""
     digest = hashlib.sha256(json.dumps(settings).encode())
     rtt = np.zeros(0) if trace.rtt_s is None else trace.rtt_s
@@ -143,18 +143,23 @@ def _digest(settings: Sequence[Any], trace: LinkTrace, plans: Sequence[Ints]) ->
     return digest.hexdigest()[:24]
 
 
-def _read(file: Path | None) -> dict[str, Any] | None:
-    """A finished episode; None if there is none, or half of one."""
+def read_part(file: Path | None, names: Sequence[str]) -> dict[str, Any] | None:
+    """The arrays of a finished episode; None if there is none, or half of one."""
     if file is None or not file.is_file():
         return None
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in _PARTS}
+            return {name: arrays[name] for name in names}
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _write(file: Path | None, arrays: dict[str, Any]) -> None:
+def write_part(file: Path | None, arrays: dict[str, Any]) -> None:
+    """Keep arrays, atomically.
+
+    Raises:
+        InputError: They cannot be written.
+    """
     if file is not None:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)

@@ -43,6 +43,24 @@ def test_table_and_stored_brackets(capsys: Capture, lab: Path) -> None:
     assert len(list((lab / "out" / "episodes").iterdir())) == 4
 
 
+def test_causal_bound_stands_between_plan_and_policies(capsys: Capture, lab: Path) -> None:
+    arguments = ["bounds", "--scenario", str(lab / "short.toml"), "--traces", str(lab / "logs"), "--quiet"]
+    arguments += ["--policies", "dp", "--episodes", "2", "--budget", "20000", "--out", str(lab / "out")]
+    arguments += ["--causal", "--redraws", "8"]
+    texts = []
+    for _ in range(2):
+        assert main(arguments) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    kept = list((lab / "out" / "causal").iterdir())
+    assert len(kept) == 2
+    mean = np.mean([float(np.load(file)["causal"]) for file in kept])
+    lines = [line for line in texts[0].splitlines() if line.startswith("│")]
+    assert [line.split()[1] for line in lines] == ["relaxation", "clairvoyant", "causal", "dp"]
+    assert f"{mean:.4f}" in lines[2]
+    assert mean < load_bracket(lab / "out" / "bracket-default.npz").relaxed.mean()
+
+
 def test_bad_input_is_one_line_and_status_2(capsys: Capture, lab: Path) -> None:
     for arguments, part in (
         (["--policies", "dq"], "known policy"),

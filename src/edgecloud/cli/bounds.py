@@ -14,6 +14,8 @@ from .evaluate import part_of, progress_bar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.table import Table
 
     from ..envs import Episodes, Problem, Window
@@ -41,13 +43,20 @@ def bounds(
     budget: Annotated[
         int, typer.Option(min=0, help="Intervals that the planner simulates per episode; 0: the default.")
     ] = 0,
+    causal: Annotated[
+        bool, typer.Option("--causal", help="Also bound controllers that do not know the requests to come.")
+    ] = False,
+    redraws: Annotated[
+        int, typer.Option(min=0, help="Redraws of each interval's requests in that bound; 0: the default.")
+    ] = 0,
     out: Annotated[str, typer.Option(help="Folder for the brackets; a run that was stopped goes on from there.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Bracket the optimum on held-out traces, and show the regret of policies against it."""
+    from ..baselines.causal_bound import REDRAWS
     from ..baselines.clairvoyant import BUDGET
     from ..envs import DEFAULT_SCENARIO, compile_problem, evaluation_windows, rollout
-    from ..evaluation import bracket, resolve_policy, resolve_weights, save_bracket
+    from ..evaluation import bracket, causal_bounds, resolve_policy, resolve_weights, save_bracket
     from ..evaluation.resolve import split_specs
     from ..traces import default_traces
 
@@ -62,7 +71,7 @@ def bounds(
     windows = _spread(evaluation_windows(links, problem, repeats), episodes)
     console.print(f"traces: {chosen.origin}; part: {part}; {len(windows)} episodes", markup=False)
     with progress_bar(Console(stderr=True, quiet=quiet), "bounds") as report:
-        pieces = len(presets) * (len(methods) + 1) * len(windows)
+        pieces = len(presets) * (len(methods) + 1 + causal) * len(windows)
         done = 0
         for name, preference in presets.items():
             runs = []
@@ -84,7 +93,20 @@ def bounds(
             done += len(windows)
             if out:
                 save_bracket(found, Path(out) / f"bracket-{name}.npz")
-            console.print(_table(name, found, runs, problem))
+            limit = None
+            if causal:
+                limit = causal_bounds(
+                    problem,
+                    links,
+                    windows,
+                    preference,
+                    seed,
+                    redraws=redraws or REDRAWS,
+                    checkpoint=Path(out) / "causal" if out else None,
+                    progress=_counting(report, f"causal bound {name}", done, pieces),
+                )
+                done += len(windows)
+            console.print(_table(name, found, runs, problem, limit))
 
 
 def _counting(report: Callable[[str, int, int], None], text: str, begun: int, total: int) -> Callable[[int, int], None]:
@@ -99,7 +121,9 @@ def _spread(windows: Sequence[Window], count: int) -> tuple[Window, ...]:
     return tuple(windows[round(k * len(windows) / count)] for k in range(count))
 
 
-def _table(name: str, found: Bracket, runs: Sequence[Episodes], problem: Problem) -> Table:
+def _table(
+    name: str, found: Bracket, runs: Sequence[Episodes], problem: Problem, causal: NDArray[np.float64] | None
+) -> Table:
     """One preference: the bounds first, then the policies by their regret."""
     from rich.table import Table
 
@@ -128,6 +152,9 @@ def _table(name: str, found: Bracket, runs: Sequence[Episodes], problem: Problem
     table.add_row("relaxation", f"{found.relaxed.mean():.4f}", "", "", "", *(f"≥ {x}" for x in cells(least)), "", "")
     gap = (found.relaxed - found.reward).mean()
     table.add_row("clairvoyant", f"{found.reward.mean():.4f}", "0", "0", f"{gap:.4f}", *cells(plan), "", "")
+    if causal is not None:
+        behind, below = (found.reward - causal).mean(), (found.relaxed - causal).mean()
+        table.add_row("causal bound", f"{causal.mean():.4f}", f"{behind:.4f}", "", f"{below:.4f}", *[""] * 5)
     for run in sorted(runs, key=lambda run: -run.mean_reward().mean()):
         regret = regret_of(run, found, problem)
         worth = regret.worth.mean(axis=0)
