@@ -65,7 +65,7 @@ def redraw(p, s, i, base, count, begins, requests, order, times):  # type: ignor
         n = arrival_count_of(p, s.arrival_offset[i], s.arrival_state[i], s.t[i], bits)
         begins[k + 1] = begins[k] + n
         most = max(most, n)
-        arrival_times(p, n, stream(base, _TIMES + k), s.t[i] * p.interval_s, times)
+        arrival_times(p, s.arrival_offset[i], s.t[i], n, stream(base, _TIMES + k), times)
         for j in range(n):
             requests[begins[k] + j, ARRIVAL] = times[j]
     easy = easy_share(s.regime[i])
