@@ -21,7 +21,7 @@ _MIXER = np.uint64(0x632BE59BD9B4E019)
 def _serve(p, bank, s, i, plan, c, half, free, totals, costs, requests, times, least):  # type: ignore[no-untyped-def]
     base = stream(s.key[i], s.t[i])
     n = arrival_count(p, s.arrival_offset[i], s.arrival_state[i], s.t[i], base)
-    arrival_times(p, n, base, s.t[i] * p.interval_s, times)
+    arrival_times(p, s.arrival_offset[i], s.t[i], n, base, times)
     for j in range(n):
         h0 = stream(base, REQUEST + j)
         h1 = mix(h0 + _MIXER)

@@ -26,7 +26,7 @@ def _kernel_draws(p, s, count, begins, requests, times):  # type: ignore[no-unty
     for k in range(count):
         base = stream(stream(s.key[0], 1 << 30), k)
         n = arrival_count(p, s.arrival_offset[0], s.arrival_state[0], s.t[0], base)
-        arrival_times(p, n, base, s.t[0] * p.interval_s, times)
+        arrival_times(p, s.arrival_offset[0], s.t[0], n, base, times)
         begins[k + 1] = begins[k] + n
         for j in range(n):
             h0 = stream(base, REQUEST + j)
