@@ -25,7 +25,8 @@ from .transport_errors import DeadlineError, TransportError, UnreachableError
 
 __all__ = ["Transfer", "Uplink", "UplinkEvents"]
 
-_SMALLEST, _LARGEST = 16 << 10, 256 << 10
+_SMALLEST, _LARGEST = 2 << 10, 256 << 10
+_TELLING = 16 << 10  # what is smaller mostly tells of latency, unless it took several round trips
 _PIECE_S = 0.02
 _WINDOW_FACTOR = 1.5
 _FIRST_RATE = 4e6  # bytes per second until one has been measured
@@ -48,6 +49,8 @@ class Transfer:
     ended_s: float = 0.0
     sent_bytes: int = 0
     received_bytes: int = 0
+    given_up: bool = False
+    """Half-way: nobody waits for it, but what was sent of it still occupies the link."""
 
 
 class UplinkEvents(Protocol):
@@ -126,7 +129,8 @@ class Uplink:
     def waiting(self) -> tuple[int, int]:
         """Transfers waiting or being sent, and bytes of them that were not delivered yet."""
         with self._lock:
-            left = [transfer for transfer in self._open.values() if transfer.received_bytes < len(transfer.data)]
+            wanted = [transfer for transfer in self._open.values() if not transfer.given_up]
+            left = [transfer for transfer in wanted if transfer.received_bytes < len(transfer.data)]
             queued = sum(transfer.size_bytes for transfer in self._queue)
             undelivered = sum(len(transfer.data) - transfer.received_bytes for transfer in left)
             return len(left) + len(self._queue), undelivered + queued
@@ -187,7 +191,8 @@ class Uplink:
         with self._wake:
             self._up, self._current, self._ping_due = False, None, None
             self._generation += 1
-            lost, self._open = list(self._open.values()), {}
+            lost = [transfer for transfer in self._open.values() if not transfer.given_up]
+            self._open = {}
             waiting, self._queue = list(self._queue), deque()
             self._wake.notify_all()
         now = time.monotonic()
@@ -240,8 +245,7 @@ class Uplink:
                     return None, given_up, b""
                 current = self._current
                 if current is not None and current.until_s <= now:
-                    self._current = None
-                    self._open.pop(self._seq)
+                    self._give_up(current)
                     return None, [current], frame(ABORT, self._seq)
                 if current is None and self._queue:
                     self._current = self._queue.popleft()
@@ -253,6 +257,13 @@ class Uplink:
                     return None, [], self._ping()
                 self._wake.wait(max(pause_s, 0.01) if current is None else min(max(current.until_s - now, 0.0), 0.5))
             return None
+
+    def _give_up(self, current: Transfer) -> None:
+        """Send no more of it; what was sent stays under way until it arrives: an outage must not pile up leftovers."""
+        self._current = None
+        current.given_up = True
+        if current.received_bytes == current.sent_bytes:
+            del self._open[self._seq]
 
     def _begin(self, transfer: Transfer) -> None:
         data = transfer.make()
@@ -280,7 +291,7 @@ class Uplink:
         return sum(transfer.sent_bytes - transfer.received_bytes for transfer in self._open.values())
 
     def _window(self) -> float:
-        return max(_WINDOW_FACTOR * self._rate * self.rtt_s, self._rate * _PIECE_S, 2.0 * _SMALLEST)
+        return max(_WINDOW_FACTOR * self._rate * self.rtt_s, self._rate * _PIECE_S, 4.0 * _SMALLEST)
 
     def _ping(self) -> bytes:
         self._ping_sent_s = self._ping_due = time.monotonic()
@@ -305,9 +316,12 @@ class Uplink:
             delivered = heard.kind == RECEIPT and heard.value > transfer.received_bytes
             if delivered:
                 transfer.received_bytes = min(heard.value, len(transfer.data))
-            if heard.kind in (REPLY, ERROR):
+            arrived = transfer.given_up and transfer.received_bytes >= transfer.sent_bytes
+            if arrived or heard.kind in (REPLY, ERROR):
                 del self._open[heard.seq]
             self._wake.notify_all()
+            if transfer.given_up:
+                return
         if delivered and transfer.received_bytes == len(transfer.data):
             self._end(transfer, now)
         elif heard.kind == REPLY:
@@ -324,8 +338,9 @@ class Uplink:
         seconds = max(transfer.ended_s - begin, 1e-6)
         self._last_end_s = transfer.ended_s
         if transfer.received_bytes == len(transfer.data) > 0:
-            # What fits into one piece mostly tells of latency; it may raise the estimate, but not lower it much.
+            # What is small and quick mostly tells of latency; it may raise the estimate, but not lower it much.
             measured = transfer.received_bytes / seconds
-            gain = _GAIN if transfer.received_bytes >= _SMALLEST or measured > self._rate else _GAIN / 10
+            telling = transfer.received_bytes >= _TELLING or seconds > 4.0 * self.rtt_s or measured > self._rate
+            gain = _GAIN if telling else _GAIN / 10
             self._rate += gain * (measured - self._rate)
         self._events.transfer_ended(transfer, seconds)
