@@ -71,13 +71,14 @@ def calibrate(
 ) -> Calibration:
     """Measure an idle system, one request at a time, through the processes that serve.
 
-    The functions' keep-alive must be short (see `cold_starts`): each pause of twice that time ends with a cold start.
+    The functions' keep-alive must be short (see `cold_starts`): each pause of twice that time ends with cold starts,
+    of as many instances at a time as there may be: that is how they come under load, and here they share the cores.
 
     Args:
         system: Running, with a fast link.
         images: Taken in turn.
         repeats: Answers per tier, cut and way of asking the heads.
-        cold_starts: How many to see.
+        cold_starts: How often to see them.
         source: Command, machine and date.
         progress: Called with plans done and in all.
 
@@ -90,12 +91,14 @@ def calibrate(
     for done, (plan, heads, cold) in enumerate(plans):
         if cold:
             time.sleep(2.0 * system.problem.scenario.faas.keep_alive_s + 0.3)
-        for number in range(1 if cold else repeats + _SETTLE):
+            for record in _at_once(system, images, plan, system.problem.scenario.faas.max_instances):
+                if record.cold:
+                    _note(samples, plan, heads, record, 0, system.model.stages)
+        for number in range(0 if cold else repeats + _SETTLE):
             sent_before = system.shaper.stats().up.bytes if system.shaper else 0
             record = system.device.submit(images.tensor(number % len(images.pixels)), -1, plan).result(120.0)
-            if record.failed:
-                raise InputError("calibration", f"plan {plan}", "must be answered", record.reason)
-            if cold or number >= _SETTLE:
+            _must_be_answered(plan, record)
+            if number >= _SETTLE:
                 sent = system.shaper.stats().up.bytes - sent_before if system.shaper else record.uplink_bytes
                 _note(samples, plan, heads, record, sent, system.model.stages)
         if progress is not None:
@@ -114,6 +117,20 @@ def _plans(stages: int, cold_starts: int) -> list[tuple[Plan, bool, bool]]:
         for t, heads in asked:
             plans += [(Plan(cut, stages, t), heads, False), (Plan(0, cut, t, "vm"), heads, False)]
     return plans
+
+
+def _at_once(system: System, images: Images, plan: Plan, count: int) -> list[ServedRequest]:
+    """Answers to several requests that are there at the same time."""
+    asked = [system.device.submit(images.tensor(number % len(images.pixels)), -1, plan) for number in range(count)]
+    records = [answer.result(120.0) for answer in asked]
+    for record in records:
+        _must_be_answered(plan, record)
+    return records
+
+
+def _must_be_answered(plan: Plan, record: ServedRequest) -> None:
+    if record.failed:
+        raise InputError("calibration", f"plan {plan}", "must be answered", record.reason)
 
 
 def _boot(system: System) -> None:

@@ -56,7 +56,9 @@ def calibrate(
     profile: Annotated[str, typer.Option(help="The network's profile, instead of the scenario's.")] = "",
     slowdowns: Slow = SLOWDOWNS,
     repeats: Annotated[int, typer.Option(min=5, help="Answers per tier and cut.")] = 20,
-    cold_starts: Annotated[int, typer.Option(min=2, help="Cold starts to see.")] = 4,
+    cold_starts: Annotated[
+        int, typer.Option(min=2, help="How often to see functions start, as many at a time as there may be.")
+    ] = 4,
     encoding: Annotated[str, typer.Option(help="Of activations: fp32, fp16, int8, with +lz4 or +zstd.")] = "int8",
     seed: Annotated[int, typer.Option(help="Of the images of an untrained network.")] = 0,
 ) -> None:
