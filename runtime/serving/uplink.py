@@ -25,7 +25,7 @@ from .transport_errors import DeadlineError, TransportError, UnreachableError
 
 __all__ = ["Transfer", "Uplink", "UplinkEvents"]
 
-_SMALLEST, _LARGEST = 2 << 10, 256 << 10
+_SMALLEST, _LARGEST = 8 << 10, 256 << 10
 _TELLING = 16 << 10  # what is smaller mostly tells of latency, unless it took several round trips
 _PIECE_S = 0.02
 _WINDOW_FACTOR = 1.5
@@ -291,7 +291,7 @@ class Uplink:
         return sum(transfer.sent_bytes - transfer.received_bytes for transfer in self._open.values())
 
     def _window(self) -> float:
-        return max(_WINDOW_FACTOR * self._rate * self.rtt_s, self._rate * _PIECE_S, 4.0 * _SMALLEST)
+        return max(_WINDOW_FACTOR * self._rate * self.rtt_s, self._rate * _PIECE_S, 2.0 * _SMALLEST)
 
     def _ping(self) -> bytes:
         self._ping_sent_s = self._ping_due = time.monotonic()
