@@ -84,7 +84,7 @@ def sim_to_real(
     for spec in (part.strip() for part in policies.split(",")):
         runs = []
         for link in links:
-            folder = out / spec.replace("/", "_") / (Path(link).stem if len(links) > 1 else "")
+            folder = out / spec.replace("/", "_") / (Path(link).stem or "generated")
             if not (folder / "recording.npz").exists():
                 serve(spec, _policy(spec, cuts, hold), link, folder)
             run = read_recording(folder)
