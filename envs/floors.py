@@ -14,7 +14,7 @@ import numpy as np
 from . import compiled, link, path, rng, state, world
 from .compiled import entry, inner
 from .link import bin_at, send
-from .path import _MASK, _S10, _S21, _draw_rank
+from .path import _MASK, _S10, _S21, rank_of
 from .rng import mix, stream
 from .world import REQUEST, advance, arrival_count, arrival_times, easy_share
 
@@ -40,7 +40,7 @@ def _gather(p, s, i, base, times, requests):  # type: ignore[no-untyped-def]
         h0 = stream(base, REQUEST + j)
         h1 = mix(h0 + np.uint64(0x632BE59BD9B4E019))
         row = requests[j]
-        row[0], row[1] = times[j], _draw_rank(p, h1, easy)
+        row[0], row[1] = times[j], rank_of(p, s.arrival_offset[i], s.t[i], j, h1, easy)
         row[2], row[3] = p.device_noise[(h1 >> _S21) & _MASK], p.edge_noise[(h1 >> _S10) & _MASK]
         row[4], row[5] = p.vm_noise[h0 & _MASK], p.faas_noise[h0 & _MASK]
     return n

@@ -56,6 +56,8 @@ class MeasuredTimes(_Part):
     tiers: dict[str, MeasuredTier]
     cut_bytes: tuple[Annotated[int, Field(ge=0)], ...]
     """Bytes on the wire at each cut, 0..M, framing included."""
+    uplink_overhead_s: Seconds = 0.0
+    """What the system itself adds to a round trip between device and edge; part of the scenario's `uplink.rtt_s`."""
 
     def digest(self) -> str:
         """Of everything that changes the problem."""

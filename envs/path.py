@@ -11,7 +11,7 @@ from .rng import TABLE_BITS, mix, stream
 from .state import FLIGHT, TERMS
 from .world import REQUEST
 
-__all__ = ["settle_request"]
+__all__ = ["rank_of", "settle_request"]
 
 _MASK = np.uint64((1 << TABLE_BITS) - 1)
 _S32, _S21, _S10 = np.uint64(32), np.uint64(21), np.uint64(10)
@@ -53,6 +53,14 @@ def _draw_rank(p, bits, easy_share):  # type: ignore[no-untyped-def]
     if u < hard_share:
         return min(int(u / hard_share * half), half - 1)
     return half + min(int((u - hard_share) / easy_share * (samples - half)), samples - half - 1)
+
+
+@inner
+def rank_of(p, offset, t, j, bits, easy_share):  # type: ignore[no-untyped-def]
+    """The rank of the sample of request `j` in interval `t`: recorded, or drawn from 64 random bits."""
+    if len(p.arrival_rank) > 0:
+        return p.arrival_rank[p.arrival_first[(offset + t) % len(p.arrival_first)] + j]
+    return _draw_rank(p, bits, easy_share)
 
 
 @inner
@@ -229,7 +237,7 @@ def settle_request(p, bank, s, i, out, record, arrival_s, plan, world, base, j):
     easy_share, load, link = world
     h0 = stream(base, REQUEST + j)
     h1 = mix(h0 + np.uint64(0x632BE59BD9B4E019))
-    rank = _draw_rank(p, h1, easy_share)
+    rank = rank_of(p, s.arrival_offset[i], s.t[i], j, h1, easy_share)
     never = threshold == p.exit_of.shape[0] - 1
     work = 1 if never else 0  # without exit heads, nothing is spent on them
     exit_index = p.exit_by_rank[threshold, rank]

@@ -82,6 +82,12 @@ class Problem:
         """Stages of the profile, M."""
         return len(self.profile.stages)
 
+    @property
+    def link_rtt_s(self) -> float:
+        """Round trip of the link alone, where a trace has none: without what a measured system itself adds to it."""
+        added_s = self.measured.uplink_overhead_s if self.measured else 0.0
+        return max(self.scenario.uplink.rtt_s - added_s, 0.0)
+
     @cached_property
     def encoder(self) -> Encoder:
         """The observation encoder, from fixed constants of this problem."""
@@ -293,6 +299,7 @@ def _params(
         arrival_counts=counts,
         arrival_first=np.zeros(0, dtype=np.int64),
         arrival_share=np.zeros(0),
+        arrival_rank=np.zeros(0, dtype=np.int64),
         edge_load=np.asarray(scenario.edge.load_levels, dtype=np.float64),
         edge_leave=_leave(scenario.edge.load_sojourn_s, control.interval_s),
         regime_keep=math.exp(-control.interval_s / scenario.difficulty.correlation_time_s),

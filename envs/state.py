@@ -111,8 +111,9 @@ class Params(NamedTuple):
     arrival_rps: Floats  # (A,) of each Markov state
     arrival_leave: Floats  # (A,) probability of leaving the state per interval
     arrival_counts: Ints  # (L,) recorded counts; empty: Markov
-    arrival_first: Ints  # (L,) where the recorded instants of each count begin; unused if there are none
+    arrival_first: Ints  # (L,) where the recorded requests of each count begin; unused if there are none
     arrival_share: Floats  # (R,) recorded instants, as shares of their intervals, ascending in each; empty: drawn
+    arrival_rank: Ints  # (R,) ranks of the recorded requests' samples by difficulty; empty: drawn
     edge_load: Floats  # (B,) background utilisation of each Markov state
     edge_leave: Floats
     regime_keep: float  # lag-one autocorrelation of the difficulty regime

@@ -172,15 +172,17 @@ def _calibration(system: System, samples: _Samples, source: str) -> Calibration:
     exits = [head.after_stage for head in problem.profile.exits]
     tiers = {name: _tier(samples.service, name, stages, exits) for name in ("device", "edge", "vm", "faas")}
     sizes = [round(statistics.median(samples.bytes[cut])) for cut in range(stages)]
+    rtt_s = statistics.median(samples.edge_overhead_s)
     times = MeasuredTimes(
         model=system.model.fingerprint,
         source=source,
         tiers=tiers,
         cut_bytes=(*sizes, 0),
+        uplink_overhead_s=max(rtt_s - problem.link_rtt_s, 0.0),
     )
     return Calibration(
         times,
-        statistics.median(samples.edge_overhead_s),
+        rtt_s,
         statistics.median(samples.cloud_overhead_s),
         tuple(setup for setup, _ in samples.cold),
         tuple(init for _, init in samples.cold),

@@ -163,6 +163,7 @@ class Gateway:
             "busy_instances": stats.busy,
             "vm_billed_s": vms.billed_s if vms else 0,
             "faas_billed_ms": functions.billed_ms if functions else 0,
+            "faas_requests": functions.requests if functions else 0,
             "cold_starts": functions.cold_starts if functions else 0,
             "failovers": stats.failovers,
             "usd": float(stats.usd),

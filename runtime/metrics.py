@@ -67,6 +67,7 @@ class Metrics:
         self._billed.labels("vm_s").inc(interval.vm_s)
         for record in records:
             self._request(record)
+        self._functions(interval, records)
         if recorder is not None:
             self._lost.set(recorder.lost)
 
@@ -78,10 +79,17 @@ class Metrics:
             self._latency.observe(record.latency_s)
             for part in COMPONENTS:
                 self._component.labels(part).inc(max(0.0, getattr(record, part)))
-        self._cold.inc(int(record.cold))
-        for meter in ("faas_ms", "faas_requests", "edge_ms", "edge_requests", "egress_bytes", "transit_bytes"):
-            value = getattr(record, meter)
-            self._billed.labels(meter).inc(0.0 if math.isnan(value) else value)
+        for meter in ("edge_ms", "edge_requests", "egress_bytes", "transit_bytes"):
+            self._billed.labels(meter).inc(_known(getattr(record, meter)))
+
+    def _functions(self, interval: Interval, records: Sequence[RequestRecord]) -> None:
+        """Bills of functions: what their provider metered, else what the answers tell."""
+        for meter in ("faas_ms", "faas_requests"):
+            metered = getattr(interval, meter)
+            told = sum(_known(getattr(record, meter)) for record in records)
+            self._billed.labels(meter).inc(told if metered is None else metered)
+        cold = sum(record.cold for record in records)
+        self._cold.inc(cold if interval.cold_starts is None else interval.cold_starts)
 
     def decision(self, decided: Decided) -> None:
         """Show a decision."""
@@ -109,3 +117,7 @@ class Metrics:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+
+def _known(value: float) -> float:
+    return 0.0 if math.isnan(value) else value

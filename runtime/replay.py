@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -88,27 +89,42 @@ def problem_of_run(recording: Recording, problem: Problem) -> tuple[Problem, Int
         raise InputError(recording.source, "interval_s", rule, recorded_s)
     counts = np.minimum(np.rint(rows[:, column("arrivals")]), MAX_ARRIVALS).astype(np.int64)
     loads, index = np.unique(np.clip(rows[:, column("edge_load")], 0.0, _LOAD_TOP), return_inverse=True)
-    shares = _shares(recording, counts)
+    shares, ranks = _requests(recording, problem, counts)
     params = problem.params._replace(
         episode_intervals=len(rows),
         arrival_counts=counts,
         arrival_first=np.cumsum(counts) - counts,
         arrival_share=shares,
+        arrival_rank=ranks,
         edge_load=loads,
         edge_leave=np.ones(len(loads)),
     )
     return dataclasses.replace(problem, params=params), index.astype(np.int64)
 
 
-def _shares(recording: Recording, counts: Ints) -> Floats:
-    """Instants of the arrivals as shares of their intervals, (R,); none if requests and counts do not agree."""
+def _requests(recording: Recording, problem: Problem, counts: Ints) -> tuple[Floats, Ints]:
+    """Instants of the arrivals as shares of their intervals, (R,), and the ranks of their samples, (R,).
+
+    Neither if requests and counts do not agree; no ranks if samples are not those of the profile, as the judge's
+    verdicts tell.
+    """
     edges = np.array([interval.begin_s for interval in recording.intervals] + [recording.intervals[-1].end_s])
-    arrival_s = np.sort([record.arrival_s for record in recording.requests])
-    arrival_s = arrival_s[(arrival_s >= edges[0]) & (arrival_s < edges[-1])]
+    requests = sorted(recording.requests, key=lambda record: record.arrival_s)
+    arrival_s = np.array([record.arrival_s for record in requests])
+    sample = np.array([record.sample for record in requests], dtype=np.int64)
+    inside = (arrival_s >= edges[0]) & (arrival_s < edges[-1])
+    arrival_s, sample = arrival_s[inside], sample[inside]
     at = np.searchsorted(edges, arrival_s, side="right") - 1
     if not np.array_equal(np.bincount(at, minlength=len(counts)), counts):
-        return np.zeros(0)
-    return np.asarray((arrival_s - edges[at]) / np.diff(edges)[at], dtype=np.float64)
+        return np.zeros(0), np.zeros(0, dtype=np.int64)
+    shares = np.asarray((arrival_s - edges[at]) / np.diff(edges)[at], dtype=np.float64)
+    order = problem.params.difficulty_order
+    judged = all(record.failed or not math.isnan(record.correct) for record in requests)
+    if not judged or not len(sample) or sample.min() < 0 or sample.max() >= len(order):
+        return shares, np.zeros(0, dtype=np.int64)
+    rank_of_sample = np.empty(len(order), dtype=np.int64)
+    rank_of_sample[order] = np.arange(len(order))
+    return shares, rank_of_sample[sample]
 
 
 def replay(
@@ -122,8 +138,9 @@ def replay(
 ) -> Replay:
     """Run a recorded world in the simulator.
 
-    Link, arrivals, edge load and preference are the recorded ones. The rest is drawn, `copies` times: samples (hence
-    exits), service times, boot times and cold starts; and the instants within an interval where requests are missing.
+    Link, arrivals with their samples (hence exits), edge load and preference are the recorded ones. The rest is drawn,
+    `copies` times: service times, boot times and cold starts; where requests are missing from the recording, their
+    instants within the interval and their samples, too.
 
     Args:
         recording: The run.

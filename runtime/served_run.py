@@ -115,11 +115,12 @@ def _serve(
     plan: RunPlan,
     on_tick: Callable[[System, Controller, float], None] | None,
 ) -> Driver:
-    """The workload from its first to its last answer, the link's clock and the controller's started with it."""
+    """The workload from its first to its last answer; the link's clock and the controller's begin with it."""
     begin_s = time.monotonic() + 0.05
     if system.shaper is not None:
         system.shaper.restart(begin_s)
     until_s = begin_s + plan.workload.seconds + controller.interval_s
+    time.sleep(max(begin_s - time.monotonic(), 0.0))  # a log of whole seconds then changes where intervals do
     with controller:
         driver = Driver(system.device, plan.images, plan.workload, begin_s).start()
         while (now := time.monotonic()) < until_s or (system.device.in_flight and now < until_s + _grace_s(system)):

@@ -29,7 +29,7 @@ from .serving.pace import MachinePace, Pace, Stretched
 from .serving.plan import Plan
 from .serving.transport import Client
 from .serving.transport_errors import TransportError
-from .telemetry import Telemetry
+from .telemetry import METERS, Telemetry
 
 __all__ = ["Slowdowns", "System", "SystemSettings"]
 
@@ -112,8 +112,8 @@ class System:
         self.edge = self._start("edge", _edge_arguments(self.problem, settings, self.gateway.address))
         self.shaper: Shaper | None = None
         if trace is not None:
-            scale, rtt_s = self.problem.scenario.uplink.rate_scale, self.problem.scenario.uplink.rtt_s
-            self.shaper = Shaper(trace, self.edge.address, rate_scale=scale, rtt_s=rtt_s)
+            scale = self.problem.scenario.uplink.rate_scale
+            self.shaper = Shaper(trace, self.edge.address, rate_scale=scale, rtt_s=self.problem.link_rtt_s)
             self.shaper.start()
             self._opened.append(self.shaper.stop)
         credentials = read_credentials(self.folder, "device")
@@ -171,7 +171,7 @@ class System:
         self.device.set_plan(plan)
 
     def bills(self) -> Mapping[str, float]:
-        """The gateway's meters now: `vm_billed_s`, `faas_billed_ms`, `cold_starts`, `usd`."""
+        """The gateway's meters now: `METERS`, and `usd`."""
         return self._control.gauges()
 
     def clock_s(self) -> float:
@@ -254,7 +254,7 @@ class _Control:
         self._thread = threading.Thread(target=self._run, name="cloud-control", daemon=True)
         self._thread.start()
         if telemetry is not None:
-            wanted = ("vm_running", "vm_booting", "warm_instances", "busy_instances", "vm_billed_s")
+            wanted = ("vm_running", "vm_booting", "warm_instances", "busy_instances", *METERS)
             telemetry.watch(lambda: {name: self._gauges.get(name, 0.0) for name in wanted})
 
     def scale(self, target: int) -> None:

@@ -29,8 +29,8 @@ Gauges = Mapping[str, float]
 GAUGES = (*REPORTED, "battery")
 """Fields of the measured row that are read as they are when an interval ends."""
 
-METERS = ("vm_billed_s",)
-"""Running totals; an interval gets what they have grown by."""
+METERS = ("vm_billed_s", "faas_billed_ms", "faas_requests", "cold_starts")
+"""Running totals of who bills; an interval gets what they have grown by."""
 
 _SLOW, _ANSWERS = 0.1, 0.2  # gains of the exponential averages, as in envs.observe
 _log = logging.getLogger(__name__)
@@ -48,6 +48,10 @@ class Interval(NamedTuple):
         in_flight: Requests inside the system at its end.
         vm_s: VM seconds billed.
         repartitions: Pauses for loading a placement.
+        faas_ms: Function milliseconds billed; None: nobody meters, and the answers tell (a request that nobody waited
+            for until its end is billed, too, but has no answer).
+        faas_requests: Function invocations billed, likewise.
+        cold_starts: Instances started, likewise.
     """
 
     begin_s: float
@@ -58,6 +62,9 @@ class Interval(NamedTuple):
     in_flight: int
     vm_s: float
     repartitions: int
+    faas_ms: float | None = None
+    faas_requests: float | None = None
+    cold_starts: float | None = None
 
 
 class Telemetry:
@@ -101,7 +108,8 @@ class Telemetry:
         self._begin_s = 0.0
         self._link = RateEstimate()
         self._rate_known = False
-        self._meter = self._meter_before = 0.0
+        self._meters: dict[str, float] = {}
+        self._billed: dict[str, float] = {}
         self._pauses = 0
         self._row = self._first_row()
         if first is not None:
@@ -188,7 +196,7 @@ class Telemetry:
             raise InputError("gauge", name, "must be finite and not negative", value)
         with self._lock:
             if name in METERS:
-                self._meter = float(value)
+                self._meters[name] = float(value)
             else:
                 self._row[column(name)] = value
 
@@ -257,11 +265,12 @@ class Telemetry:
                 self._push_rate(row, rate_bps)
             _push(row, column("arrivals"), count)
             row[column("arrivals_average")] += _SLOW * (count - row[column("arrivals_average")])
-            vm_s, pauses = max(0.0, self._meter - self._meter_before), self._pauses
-            self._meter_before, self._pauses = self._meter, 0
+            pauses, self._pauses = self._pauses, 0
             begin_s, self._begin_s = self._begin_s, now
             inside = self._inside - len(self._arrivals)  # those that arrived after `now` belong to the next interval
-            return Interval(begin_s, now, row.copy(), len(answers), len(ended) - len(answers), inside, vm_s, pauses)
+            counts = (len(answers), len(ended) - len(answers), inside)
+            vm_s, *functions = self._grown()
+            return Interval(begin_s, now, row.copy(), *counts, vm_s or 0.0, pauses, *functions)
 
     def take_records(self) -> list[RequestRecord]:
         """Requests that ended in intervals closed since the last call, in the order of their reports."""
@@ -276,6 +285,15 @@ class Telemetry:
             except Exception:
                 self.source_failures += 1
                 _log.exception("a source of gauges failed; its last values hold")
+
+    def _grown(self) -> list[float | None]:
+        """What each of `METERS` has grown by since the last interval; None: nobody has ever reported it."""
+        grown = [
+            max(self._meters[name] - self._billed.get(name, 0.0), 0.0) if name in self._meters else None
+            for name in METERS
+        ]
+        self._billed = dict(self._meters)
+        return grown
 
     def _take_arrivals(self, now: float) -> int:
         early = [t for t in self._arrivals if t < now]

@@ -29,11 +29,15 @@ _SUMMED = (
     "radio_j",
 )
 
+_METERED = ("faas_ms", "faas_requests", "cold_starts")
+
 
 def terms_of(
     problem: Problem, intervals: Sequence[Interval], requests: Iterable[RequestRecord], weights: Floats
 ) -> tuple[Floats, int]:
     """Terms of each interval, as the kernel would book them: a request belongs to the interval in which it arrived.
+
+    Functions are booked when they are billed, where the provider's meter was read; else with the answers.
 
     Requests that were never settled (the run ended first) are in no sum but `in_flight`. Where the true label is
     unknown, correctness and the accuracy lost to early exits are those of the judged requests of the interval,
@@ -65,6 +69,9 @@ def terms_of(
         row[_AT["finished"]], row[_AT["expired"]] = interval.finished, interval.expired
         row[_AT["in_flight"]], row[_AT["vm_s"]] = interval.in_flight, interval.vm_s
         row[_AT["repartitions"]] = interval.repartitions
+        for name in _METERED:
+            if (metered := getattr(interval, name)) is not None:
+                row[_AT[name]] = metered
         row[_AT["device_j"]] += p.device_idle_w * (interval.end_s - interval.begin_s)
         _price(problem, row, weights, (interval.end_s - interval.begin_s) / p.interval_s)
     return out, int(judged.sum())

@@ -35,6 +35,13 @@ def test_times_and_sizes_reach_the_kernel_and_the_rules(times: MeasuredTimes, tm
     assert problem.tiers["vm"].stage_s.tolist() == [0.01] * stages
 
 
+def test_a_measured_systems_own_part_of_the_round_trip_is_not_the_links(times: MeasuredTimes, tmp_path: Path) -> None:
+    whole_s = compile_problem("camera-lte").link_rtt_s
+    problem = problem_with(times.model_copy(update={"uplink_overhead_s": 0.25 * whole_s}), tmp_path)
+    assert problem.params.rtt_s == whole_s
+    assert problem.link_rtt_s == pytest.approx(0.75 * whole_s)
+
+
 def test_factors_keep_the_mean_and_the_spread(times: MeasuredTimes, tmp_path: Path) -> None:
     noise = problem_with(times, tmp_path).params.faas_noise
     assert noise.mean() == pytest.approx(1.0)

@@ -1,5 +1,7 @@
 """Physics against closed forms: the survey's worked example, exact transfers, queueing theory."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -252,17 +254,22 @@ def test_arrivals_are_poisson():
 
 
 def test_recorded_instants_are_those_at_which_requests_arrive():
-    """Counts [2, 0, 3] with their instants, read in a circle; the rest of the world stays as it was drawn."""
+    """Counts [2, 0, 3] with instants and samples, read in a circle; the rest of the world stays as it was drawn."""
     shares = np.array([0.25, 0.5, 0.0, 0.125, 0.875])
     problem = one_stage_problem(
         edge_work_s=work(0.01), arrival_counts=[2, 0, 3], arrival_first=[0, 2, 2], arrival_share=shares
     )
+    ranks = np.array([7, 3, 3, 0, len(problem.params.difficulty_order) - 1])
+    problem = dataclasses.replace(problem, params=problem.params._replace(arrival_rank=ranks))
+    sample = problem.params.difficulty_order[ranks].tolist()
     simulator = Simulator(problem, [constant_link(1e7)], 1, records=True)
     simulator.reset(0)
     simulator.state.arrival_offset[:] = 1
-    seen = []
+    seen, samples = [], []
     for t in range(6):
         simulator.step(problem.start_action[None])
         count = int(simulator.terms[0, TERMS.index("arrived")])
         seen.append((simulator.records[0, :count, column("arrival_s")] - t).tolist())
+        samples.append(simulator.records[0, :count, column("sample")].tolist())
     assert seen == [[], [0.0, 0.125, 0.875], [0.25, 0.5], [], [0.0, 0.125, 0.875], [0.25, 0.5]]
+    assert samples == [[], sample[2:], sample[:2], [], sample[2:], sample[:2]]

@@ -80,6 +80,9 @@ def test_a_replay_agrees_with_what_was_recorded(run: tuple[Path, Problem, np.nda
     arrived = TERMS.index("arrived")
     assert (replayed.terms[:, :, arrived] == rows[:, column("arrivals")][:, None]).all()
     assert (replayed.actions == recording.actions[:, None]).all()
+    samples = replayed.records[:, RECORD_FIELDS.index("sample")].astype(int)
+    recorded = np.bincount([request.sample for request in recording.requests], minlength=len(problem.params.correct))
+    np.testing.assert_array_equal(np.bincount(samples, minlength=len(recorded)), 24 * recorded)
     for name in ("mean latency, ms", "edge_ms", "uplink_bytes", "device_j", "mean reward", "mean leakage"):
         line = lines[name]
         spread = max(line.high - line.low, 0.02 * abs(line.measured))

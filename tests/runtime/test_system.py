@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from edgecloud.envs import TERMS, compile_problem, load_scenario
+from edgecloud.envs.measure import column
 from edgecloud.envs.measured import TIERS, MeasuredTimes
 from edgecloud.errors import InputError
 from edgecloud.runtime.calibration import calibrate, calibrated_scenario
@@ -20,6 +21,7 @@ from edgecloud.traces import LinkTrace
 
 MODEL = "random:shipped"
 LINK = LinkTrace("lab", "static", [0.0, 1000.0], [5e8])
+STEPS = LinkTrace("steps", "static", np.arange(13.0), np.array([5e8, 2e8] * 6))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def test_every_route_answers_with_the_whole_networks_bits_and_is_billed(scenario
             assert np.frombuffer(record.logits, "<f4").tobytes() == expected.astype("<f4").tobytes()
             assert record.faas == (plan.route == "faas" and tier == "cloud")
         bills = system.bills()
-    assert bills["cold_starts"] == 1
+    assert (bills["cold_starts"], bills["faas_requests"]) == (1, 1)
     assert bills["faas_billed_ms"] > 0
     assert bills["vm_billed_s"] >= 1
     assert bills["usd"] > 0
@@ -83,15 +85,19 @@ def test_a_run_is_calibrated_served_recorded_and_predicted(scenario: str, tmp_pa
     mine.write_text(toml_text(calibrated_scenario(load_scenario(scenario), found, str(times), "mine")))
     calibrated = compile_problem(str(mine))
     assert calibrated.params.rtt_s == pytest.approx(found.uplink_rtt_s)
+    assert calibrated.link_rtt_s == pytest.approx(problem.params.rtt_s)  # the overhead is not shaped a second time
 
     policy = HeldCuts([(6, 6), (0, 6)], hold=3)
     work = draw_workload(calibrated, 8, 16, np.random.default_rng(3))
     settings = SystemSettings(MODEL, str(mine), Slowdowns(device=3.0), fallback=False, real_boot=True)
-    run = serve_run(calibrated, settings, RunPlan(policy, work, images, LINK), tmp_path / "run")
+    run = serve_run(calibrated, settings, RunPlan(policy, work, images, STEPS), tmp_path / "run")
     assert len(run.requests) == len(work.sample)
     assert not any(record.failed for record in run.requests)
+    rates = run.recording.rows[1:7, column("rate_bps")] / calibrated.scenario.uplink.rate_scale
+    assert rates.tolist() == pytest.approx([5e8, 2e8] * 3, rel=0.05)  # link and intervals begin together
     terms = run.recording.terms(calibrated)
     assert terms[:, TERMS.index("arrived")].sum() == len(work.sample)
+    assert terms[:, TERMS.index("faas_requests")].sum() == sum(record.faas for record in run.requests)
     replayed = replay(run.recording, calibrated, copies=8, measured_rtt=False)
     assert replayed.terms[:, :, TERMS.index("arrived")].sum(axis=0).tolist() == [len(work.sample)] * 8
     cuts = compare_cuts([(run.recording, replayed)], calibrated, fewest=1)

@@ -132,6 +132,21 @@ def test_gauges_are_checked_and_watched() -> None:
     assert set(GAUGES) <= {field.name for field in SCHEMA}
 
 
+def test_what_a_provider_bills_counts_whether_or_not_it_was_answered() -> None:
+    lost = RequestRecord("a", 0.2, 6.2, 6.0, failed=True, route="faas")
+    bills = {"faas_billed_ms": 2400.0, "faas_requests": 1.0, "cold_starts": 1.0}
+    metered, told = Telemetry(PROBLEM), Telemetry(PROBLEM)
+    metered.watch(lambda: bills)
+    booked = []
+    for telemetry in (metered, told):
+        telemetry.arrived(0.2)
+        telemetry.answered(lost)
+        intervals = [telemetry.close(1.0 + t) for t in range(8)]
+        terms, _ = terms_of(PROBLEM, intervals, telemetry.take_records(), np.array(WEIGHTS))
+        booked.append([terms[:, TERMS.index(name)].sum() for name in ("faas_ms", "faas_requests", "cold_starts")])
+    assert booked == [[2400.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+
+
 def test_the_preference_can_change_while_serving() -> None:
     telemetry = Telemetry(PROBLEM)
     telemetry.set_weights((1.0, 0.0, 0.0))
