@@ -15,7 +15,17 @@ from .journal import Recording
 from .records import RequestRecord
 from .replay import Replay
 
-__all__ = ["PARTS", "CutError", "HeldCuts", "PartError", "compare_cuts", "compare_parts", "cut_name", "ranking"]
+__all__ = [
+    "PARTS",
+    "CutError",
+    "HeldCuts",
+    "PartError",
+    "Ranked",
+    "compare_cuts",
+    "compare_parts",
+    "cut_name",
+    "ranking",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -65,6 +75,16 @@ class PartError(NamedTuple):
     part: str
     measured_s: float
     predicted_s: float
+
+
+class Ranked(NamedTuple):
+    """One policy: mean reward per interval, measured and predicted, and between what 95 % of the draws lie."""
+
+    policy: str
+    measured: float
+    predicted: float
+    low: float
+    high: float
 
 
 @dataclass
@@ -138,8 +158,8 @@ def compare_parts(runs: Sequence[tuple[Recording, Replay]], problem: Problem, fe
     return rows
 
 
-def ranking(measured: dict[str, Floats], predicted: dict[str, Floats]) -> list[tuple[str, float, float]]:
-    """Policies by measured mean reward per interval, best first, with the predicted one.
+def ranking(measured: dict[str, Floats], predicted: dict[str, Floats]) -> list[Ranked]:
+    """Policies by measured mean reward per interval, best first, with the predicted one and its spread.
 
     Args:
         measured: Terms of each policy's served run, (T, len(TERMS)).
@@ -151,8 +171,12 @@ def ranking(measured: dict[str, Floats], predicted: dict[str, Floats]) -> list[t
     if measured.keys() != predicted.keys():
         raise InputError("ranking", "", "must compare the same policies", sorted(measured.keys() ^ predicted.keys()))
     at = TERMS.index("reward")
-    rows = [(name, float(measured[name][:, at].mean()), float(predicted[name][..., at].mean())) for name in measured]
-    return sorted(rows, key=lambda row: -row[1])
+    rows = []
+    for name, terms in measured.items():
+        draws = predicted[name][..., at].mean(axis=0)
+        low, high = np.quantile(draws, (0.025, 0.975))
+        rows.append(Ranked(name, float(terms[:, at].mean()), float(draws.mean()), float(low), float(high)))
+    return sorted(rows, key=lambda row: -row.measured)
 
 
 def cut_name(problem: Problem, placement: int) -> str:

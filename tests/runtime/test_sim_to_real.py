@@ -30,8 +30,10 @@ def test_ranking_is_by_what_was_measured() -> None:
     for name, real, guess in (("a", -2.0, -1.0), ("b", -1.0, -3.0)):
         measured[name] = np.zeros((4, len(TERMS)))
         predicted[name] = np.zeros((4, 2, len(TERMS)))
-        measured[name][:, at], predicted[name][..., at] = real, guess
-    assert ranking(measured, predicted) == [("b", -1.0, -3.0), ("a", -2.0, -1.0)]
+        measured[name][:, at], predicted[name][..., at] = real, guess + np.array([-0.5, 0.5])
+    rows = ranking(measured, predicted)
+    assert [(row.policy, row.measured, row.predicted) for row in rows] == [("b", -1.0, -3.0), ("a", -2.0, -1.0)]
+    assert (rows[0].low, rows[0].high) == pytest.approx((-3.475, -2.525))
     with pytest.raises(InputError, match="same policies"):
         ranking(measured, {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..runtime.journal import Recording
     from ..runtime.replay import Replay
     from ..runtime.replay_table import Line
+    from ..runtime.sim_to_real import Ranked
     from ..runtime.system import Slowdowns
 
 __all__ = ["sim_to_real"]
@@ -78,7 +79,7 @@ def sim_to_real(
 
     console = Console(highlight=False)
     problem = compile_problem(scenario)
-    links = [part.strip() for part in traces.split(",")]
+    links = _links(traces)
     serve = _Server(problem, scenario, model, seconds, weights, _speeds(slowdowns), paced, seed, console)
     measured, predicted = {}, {}
     for spec in (part.strip() for part in policies.split(",")):
@@ -99,11 +100,21 @@ def sim_to_real(
         _print_ranking(console, ranking(measured, predicted))
 
 
+def _links(traces: str) -> list[str]:
+    """Files of links; each one's name is that of a folder."""
+    from ..errors import InputError
+
+    links = [part.strip() for part in traces.split(",")]
+    if len({Path(link).stem for link in links}) < len(links):
+        raise InputError("--traces", "", "must be files of different names", traces)
+    return links
+
+
 def _policy(spec: str, cuts: str, hold: int) -> Policy:
     from ..errors import InputError
     from ..evaluation.resolve import resolve_policy
     from ..runtime.sim_to_real import HeldCuts
-    from .evaluate import POLICY_FILES
+    from .inputs import POLICY_FILES
 
     if spec != _HELD:
         return resolve_policy(spec, POLICY_FILES)
@@ -188,9 +199,12 @@ def _pair(measured: float, predicted: float, error: float) -> tuple[str, str, st
     return f"{1e3 * measured:.1f}", f"{1e3 * predicted:.1f}", f"{error:+.1%}"
 
 
-def _print_ranking(console: Console, rows: Sequence[tuple[str, float, float]]) -> None:
-    table = Table("policy", "measured reward", "predicted reward", "predicted place", title="ranking, as measured")
-    order: list[Any] = sorted(rows, key=lambda row: -row[2])
+def _print_ranking(console: Console, rows: Sequence[Ranked]) -> None:
+    table = Table(
+        "policy", "measured reward", "predicted", "95 % of draws", "predicted place", title="ranking, as measured"
+    )
+    order = sorted(rows, key=lambda row: -row.predicted)
     for row in rows:
-        table.add_row(row[0], f"{row[1]:.3f}", f"{row[2]:.3f}", str(order.index(row) + 1))
+        span, place = f"{row.low:.3f} - {row.high:.3f}", str(order.index(row) + 1)
+        table.add_row(row.policy, f"{row.measured:.3f}", f"{row.predicted:.3f}", span, place)
     console.print(table)
