@@ -5,8 +5,9 @@ Names are loaded when they are first used: a trained policy needs neither torch 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .adapter import Sb3VecEnv
@@ -18,19 +19,6 @@ if TYPE_CHECKING:
     from .runs import Manifest, RunFolder, open_run, run_name
     from .trainer import Progress, TrainResult, resume, train
     from .validation import Scores, Validation
-
-_HOME = {
-    "adapter": ("Sb3VecEnv",),
-    "checkpoint": ("Checkpoint", "read_checkpoint", "write_checkpoint"),
-    "config": ("DEFAULT_PRESET", "PRESETS", "TrainConfig", "config_with", "load_config", "preset"),
-    "fast_policy": ("FastMultiDiscretePolicy",),
-    "loading": ("load_sb3_policy",),
-    "ppo_policy": ("PPOPolicy", "checkpoint_path", "is_trained"),
-    "runs": ("Manifest", "RunFolder", "open_run", "run_name"),
-    "trainer": ("Progress", "TrainResult", "resume", "train"),
-    "validation": ("Scores", "Validation"),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -60,13 +48,17 @@ __all__ = [
     "write_checkpoint",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "adapter": ("Sb3VecEnv",),
+        "checkpoint": ("Checkpoint", "read_checkpoint", "write_checkpoint"),
+        "config": ("DEFAULT_PRESET", "PRESETS", "TrainConfig", "config_with", "load_config", "preset"),
+        "fast_policy": ("FastMultiDiscretePolicy",),
+        "loading": ("load_sb3_policy",),
+        "ppo_policy": ("PPOPolicy", "checkpoint_path", "is_trained"),
+        "runs": ("Manifest", "RunFolder", "open_run", "run_name"),
+        "trainer": ("Progress", "TrainResult", "resume", "train"),
+        "validation": ("Scores", "Validation"),
+    },
+)

@@ -7,20 +7,14 @@ that starts cold needs a network's shape, and neither the catalogue nor the file
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .catalogue import Catalogue, Compute, Delay, Radio, load_catalogue
     from .files import list_profiles, load_profile, save_profile
     from .profile import NEVER, Exit, Profile, Protection, Reference, Stage
-
-_HOME = {
-    "catalogue": ("Catalogue", "Compute", "Delay", "Radio", "load_catalogue"),
-    "files": ("list_profiles", "load_profile", "save_profile"),
-    "profile": ("NEVER", "Exit", "Profile", "Protection", "Reference", "Stage"),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "NEVER",
@@ -39,13 +33,11 @@ __all__ = [
     "save_profile",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "catalogue": ("Catalogue", "Compute", "Delay", "Radio", "load_catalogue"),
+        "files": ("list_profiles", "load_profile", "save_profile"),
+        "profile": ("NEVER", "Exit", "Profile", "Protection", "Reference", "Stage"),
+    },
+)

@@ -6,8 +6,9 @@ the whole project.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
 
 if TYPE_CHECKING:
     from .controller import Controller, run_clock
@@ -18,18 +19,6 @@ if TYPE_CHECKING:
     from .recording import Recorder
     from .records import RequestRecord
     from .telemetry import Telemetry
-
-_HOME = {
-    "controller": ("Controller", "run_clock"),
-    "journal": ("Recording", "read_recording"),
-    "logs": ("open_log",),
-    "metrics": ("Metrics",),
-    "policy": ("Decision", "Policy"),
-    "recording": ("Recorder",),
-    "records": ("RequestRecord",),
-    "telemetry": ("Telemetry",),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Controller",
@@ -45,13 +34,16 @@ __all__ = [
     "run_clock",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Load a public name on first use."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "controller": ("Controller", "run_clock"),
+        "journal": ("Recording", "read_recording"),
+        "logs": ("open_log",),
+        "metrics": ("Metrics",),
+        "policy": ("Decision", "Policy"),
+        "recording": ("Recorder",),
+        "records": ("RequestRecord",),
+        "telemetry": ("Telemetry",),
+    },
+)
