@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from .evaluate import part_of, progress_bar
+from .inputs import Part, Quiet, Scenario, Seed, Traces, Weights, part_of
+from .progress import reported_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,15 +30,11 @@ def bounds(
         str,
         typer.Option(help="Policies that the plan starts from and whose regret is shown, separated by commas."),
     ] = "dp,dp-held,dp-warm,mpc",
-    traces: Annotated[
-        str, typer.Option(help="Folder of link traces. Default: $EDGECLOUD_TRACES, else generated ones.")
-    ] = "",
-    part: Annotated[str, typer.Option(help="Part of the split: test, validation or train.")] = "test",
-    weights: Annotated[
-        str, typer.Option(help="Preferences: presets separated by commas, 'all', or three numbers (0.5,0.3,0.2).")
-    ] = "default",
-    scenario: Annotated[str, typer.Option(help="Shipped name or .toml file. Default: camera-lte.")] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the worlds.")] = 0,
+    traces: Traces = "",
+    part: Part = "test",
+    weights: Weights = "default",
+    scenario: Scenario = "",
+    seed: Seed = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Episodes per window of a trace.")] = 1,
     episodes: Annotated[int, typer.Option(min=0, help="Only so many episodes, spread evenly; 0: all.")] = 0,
     budget: Annotated[
@@ -50,7 +47,7 @@ def bounds(
         int, typer.Option(min=0, help="Redraws of each interval's requests in that bound; 0: the default.")
     ] = 0,
     out: Annotated[str, typer.Option(help="Folder for the brackets; a run that was stopped goes on from there.")] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bracket the optimum on held-out traces, and show the regret of policies against it."""
     from ..baselines.causal_bound import REDRAWS
@@ -70,7 +67,7 @@ def bounds(
     methods = [resolve_policy(spec) for spec in split_specs(policies)]
     windows = _spread(evaluation_windows(links, problem, repeats), episodes)
     console.print(f"traces: {chosen.origin}; part: {part}; {len(windows)} episodes", markup=False)
-    with progress_bar(Console(stderr=True, quiet=quiet), "bounds") as report:
+    with reported_bar(Console(stderr=True, quiet=quiet), "bounds") as report:
         pieces = len(presets) * (len(methods) + 1 + causal) * len(windows)
         done = 0
         for name, preference in presets.items():

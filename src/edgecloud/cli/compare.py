@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
+from .inputs import Against, Exhaustive, Part, Scenario, Seed, Traces, Weights, inputs_of, part_of
+from .progress import reported_bar
 
 if TYPE_CHECKING:
     from ..envs import Problem
     from ..evaluation import Sweep
-    from ..traces import TraceSet
 
 __all__ = ["compare"]
 
@@ -30,25 +31,14 @@ def compare(
             help="Run folders, checkpoints, rules. Several runs are training runs of one method; NAME=PATH names it.",
         ),
     ] = None,
-    against: Annotated[
-        str, typer.Option(help="Rules to compare with, separated by commas; 'all' (every one that ships), 'none'.")
-    ] = "all",
-    traces: Annotated[
-        str,
-        typer.Option(help="Folder of link traces. Default: the run's, else $EDGECLOUD_TRACES, else generated ones."),
-    ] = "",
-    part: Annotated[str, typer.Option(help="Part of the split: test, validation or train.")] = "test",
-    weights: Annotated[
-        str, typer.Option(help="Preferences: presets separated by commas, 'all', or three numbers (0.5,0.3,0.2).")
-    ] = "all",
-    scenario: Annotated[
-        str, typer.Option(help="Shipped name or .toml file. Default: the run's, else the default.")
-    ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the worlds.")] = 0,
+    against: Against = "all",
+    traces: Traces = "",
+    part: Part = "test",
+    weights: Weights = "all",
+    scenario: Scenario = "",
+    seed: Seed = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Worlds per piece of a log.")] = 5,
-    exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Search the best fixed action without discarding any constant early.")
-    ] = False,
+    exhaustive: Exhaustive = False,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
     out: Annotated[
         str, typer.Option(help="Folder for raw scores, report.html and the results of pieces of work.")
@@ -82,12 +72,12 @@ def compare(
     with _interruptible():
         if train:
             wanted += _trained(train, preset, scenario, traces, folder, jobs, console, quiet)
-        problem, chosen, remark = _inputs(wanted, scenario, traces)
+        problem, chosen, remark = inputs_of(wanted, scenario, traces)
         plan = plan_sweep(
             wanted,
             against,
             problem,
-            _part_of(chosen, part),
+            part_of(chosen, part),
             resolve_weights(weights, problem.scenario),
             seed,
             repeats,
@@ -129,18 +119,6 @@ def _write(
     return written
 
 
-def _inputs(runs: Sequence[str], scenario: str, traces: str) -> tuple[Problem, TraceSet, str]:
-    from .evaluate import inputs_of
-
-    return inputs_of(runs, scenario, traces)
-
-
-def _part_of(traces: TraceSet, part: str) -> Any:
-    from .evaluate import part_of
-
-    return part_of(traces, part)
-
-
 def _trained(
     count: int, preset: str, scenario: str, traces: str, folder: Path, jobs: int, console: Console, quiet: bool
 ) -> list[str]:
@@ -166,8 +144,6 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Callable[[str, float, float], None]]:
-    """The progress bar of `edgecloud evaluate`, in thousandths."""
-    from .evaluate import progress_bar
-
-    with progress_bar(console, "compare") as report:
+    """The progress bar in thousandths."""
+    with reported_bar(console, "compare") as report:
         yield lambda text, done, total: report(text, round(1000 * done / max(total, 1e-9)), 1000)

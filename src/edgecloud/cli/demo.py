@@ -49,7 +49,7 @@ def demo(
     from ..runtime.metrics import Metrics
     from ..runtime.served_run import serve_run
     from ..runtime.system import Slowdowns, SystemSettings
-    from .evaluate import POLICY_FILES
+    from .inputs import POLICY_FILES
 
     console = Console(highlight=False)
     problem = compile_problem(scenario)

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ..errors import InputError, did_you_mean
+from ..errors import InputError
+from .inputs import (
+    POLICY_FILES,
+    Against,
+    Exhaustive,
+    Part,
+    Quiet,
+    Scenario,
+    Seed,
+    Traces,
+    Weights,
+    inputs_of,
+    part_of,
+)
+from .progress import reported_bar
 
 if TYPE_CHECKING:
-    from ..envs import Policy, Problem
-    from ..traces import LinkTrace, TraceSet
+    from ..traces import TraceSet
 
-__all__ = ["POLICY_FILES", "evaluate", "inputs_of", "part_of", "progress_bar"]
-
-PARTS = ("test", "validation", "train")
-
-
-def _read_exported(path: Path) -> Policy:
-    from ..runtime.policy import Policy as Exported
-
-    return Exported.load(path).as_policy()
-
-
-POLICY_FILES: dict[str, Callable[[Path], Policy]] = {".edgecloud": _read_exported}
-"""What reads a policy file of a suffix, besides checkpoints."""
+__all__ = ["evaluate"]
 
 
 def evaluate(
@@ -40,31 +40,17 @@ def evaluate(
             help="Run folders, checkpoints, exported policies, rules. Several runs are one method; NAME=PATH names it.",
         ),
     ] = None,
-    against: Annotated[
-        str,
-        typer.Option(
-            help="Rules to compare with, separated by commas: names, module:Class, file.py:Class; 'all', 'none'."
-        ),
-    ] = "all",
-    traces: Annotated[
-        str,
-        typer.Option(help="Folder of link traces. Default: the run's, else $EDGECLOUD_TRACES, else generated ones."),
-    ] = "",
-    part: Annotated[str, typer.Option(help="Part of the split: test, validation or train.")] = "test",
-    weights: Annotated[
-        str, typer.Option(help="Preferences: presets separated by commas, 'all', or three numbers (0.5,0.3,0.2).")
-    ] = "default",
-    scenario: Annotated[
-        str, typer.Option(help="Shipped name or .toml file. Default: the run's, else the default.")
-    ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the worlds.")] = 0,
+    against: Against = "all",
+    traces: Traces = "",
+    part: Part = "test",
+    weights: Weights = "default",
+    scenario: Scenario = "",
+    seed: Seed = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Episodes per window of a trace.")] = 1,
-    exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Search the best fixed action without discarding any constant early.")
-    ] = False,
+    exhaustive: Exhaustive = False,
     out: Annotated[str, typer.Option(help="Folder for scores.json, scores.csv and report.html.")] = "",
     from_scores: Annotated[str, typer.Option(help="Make table and report again from a folder's raw scores.")] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare trained policies with rules on traces that training never saw; all of them in the same worlds."""
     from ..evaluation import (
@@ -88,7 +74,7 @@ def evaluate(
     links = part_of(chosen, part)
     presets = resolve_weights(weights, problem.scenario)
     methods, fixed = resolve_methods(runs or [], against, POLICY_FILES)
-    with progress_bar(Console(stderr=True, quiet=quiet), "evaluate") as report:
+    with reported_bar(Console(stderr=True, quiet=quiet), "evaluate") as report:
         comparison = compare(
             methods,
             problem,
@@ -109,69 +95,6 @@ def evaluate(
         save_comparison(comparison, Path(out), provenance)
         save_episodes(draw_episodes(comparison, methods, problem, links), Path(out))
         console.print(f"wrote {write_report(Path(out), problem)} and the raw scores beside it", markup=False)
-
-
-def inputs_of(runs: Sequence[str], scenario: str, traces: str) -> tuple[Problem, TraceSet, str]:
-    """The problem and the traces, by default those of the first run; and a remark if some run's traces were others."""
-    from ..agents import open_run
-    from ..agents.runs import traces_digest
-    from ..envs import DEFAULT_SCENARIO, compile_problem
-    from ..traces import default_traces
-
-    folders = [_folder_of(spec) for spec in runs]
-    opened = [open_run(folder) for folder in folders if folder is not None]
-    first = opened[0].manifest if opened else None
-    source = scenario or (first.scenario_source or first.scenario if first else DEFAULT_SCENARIO)
-    problem = compile_problem(source)
-    chosen = default_traces(traces or (first.traces_source if first else "") or None)
-    others = [run for run in opened if run.manifest.traces_digest != traces_digest(chosen)]
-    if not others:
-        return problem, chosen, ""
-    remark = (
-        f"note: {others[0].path} was trained on other traces ({others[0].manifest.traces}); "
-        "whether it saw some of these is not checked"
-    )
-    return problem, chosen, remark
-
-
-def _folder_of(spec: str) -> Path | None:
-    """The run folder that an argument means, if it means one."""
-    name, equals, rest = spec.partition("=")
-    path = Path(rest if equals and "/" not in name and ":" not in name else spec)
-    folder = path if path.is_dir() else path.parent
-    return folder if path.exists() and (folder / "run.json").is_file() else None
-
-
-def part_of(traces: TraceSet, part: str) -> tuple[LinkTrace, ...]:
-    """A part of the split by name."""
-    if part not in PARTS:
-        raise InputError("--part", "", f"must be one of {', '.join(PARTS)}", part, did_you_mean(part, PARTS))
-    chosen: tuple[LinkTrace, ...] = getattr(traces.split, part)
-    return chosen
-
-
-@contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on the error stream, driven by (text, done, total)."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-    )
-    shown = console.is_terminal and not console.quiet
-    bar = Progress(*columns, console=console, disable=not shown, transient=True, refresh_per_second=4)
-    task = bar.add_task(what, total=None)
-
-    def report(text: str, done: int, total: int) -> None:
-        bar.update(task, description=text, completed=done, total=total)
-
-    with bar:
-        yield report
 
 
 def _provenance(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from .evaluate import POLICY_FILES, progress_bar
+from .inputs import POLICY_FILES
+from .progress import reported_bar
 
 if TYPE_CHECKING:
     from ..runtime.journal import Recording
@@ -40,7 +41,7 @@ def replay(
     run = read_recording(recording)
     problem = compile_problem(scenario or str(run.header.get("scenario_source") or run.header["scenario"]))
     decider = resolve_policy(policy, POLICY_FILES) if policy else None
-    with progress_bar(Console(stderr=True, quiet=quiet), "replay") as report:
+    with reported_bar(Console(stderr=True, quiet=quiet), "replay") as report:
         total = len(run.intervals)
         replayed = simulate(run, problem, decider, copies, seed, lambda done: report("intervals", done, total))
     console = Console(highlight=False)

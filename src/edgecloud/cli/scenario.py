@@ -134,7 +134,8 @@ def analyse(
     from ..evaluation import resolve_methods, resolve_weights
     from ..evaluation.analysis import analyse as analyse_scenario
     from ..traces import default_traces
-    from .evaluate import part_of, progress_bar
+    from .inputs import part_of
+    from .progress import reported_bar
 
     problem = compile_problem(name)
     presets = resolve_weights(weights, problem.scenario)
@@ -147,7 +148,7 @@ def analyse(
     chosen = default_traces(traces or None)
     links = part_of(chosen, part)
     ((weights_name, preference),) = presets.items()
-    with progress_bar(Console(stderr=True, quiet=quiet), "analyse") as report:
+    with reported_bar(Console(stderr=True, quiet=quiet), "analyse") as report:
         result = analyse_scenario(
             problem,
             links,

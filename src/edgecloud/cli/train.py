@@ -259,11 +259,11 @@ def _check_comparison(against: str, weights: str) -> None:
 def _compare(folder: Path, problem: Problem, traces: TraceSet, against: str, weights: str, quiet: bool) -> None:
     """The best checkpoint and the rules on the held-out traces."""
     from ..evaluation import compare, print_table, resolve_methods, resolve_weights
-    from .evaluate import progress_bar
+    from .progress import reported_bar
 
     preferences = resolve_weights(weights, problem.scenario)
     methods, best_fixed = resolve_methods([str(folder)], against)
-    with progress_bar(Console(stderr=True, quiet=quiet), "comparing") as report:
+    with reported_bar(Console(stderr=True, quiet=quiet), "comparing") as report:
         result = compare(methods, problem, traces.split.test, preferences, best_fixed=best_fixed, progress=report)
     console = Console(highlight=False)
     console.print(f"held-out part of {traces.origin}", markup=False)
