@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import statistics
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +24,8 @@ from .pace import Pace, Stretched
 from .payloads import Encoding, pack
 from .pending import Pending
 from .plan import Plan
+from .stage_times import measured_stages
+from .status_poll import StatusPoll
 from .transport import Client
 from .transport_errors import OverloadedError, RefusedError, TransportError, UnreachableError
 from .uplink import Transfer, Uplink
@@ -94,7 +94,7 @@ class Device:
         self.model, self._observer = model, GuardedObserver(observer or NullObserver())
         self._encoding = Encoding.parse(self.settings.encoding)
         model.keep_whole()
-        self._stage_s = _measured_stages(model, self.settings.pace)
+        self._stage_s = measured_stages(model, self.settings.pace)
         self.set_plan(plan)
         self.origin_s = time.monotonic()
         """Instant of `time.monotonic` that the observer's times count from."""
@@ -108,8 +108,8 @@ class Device:
         self._queue = TierQueue(model, self.settings.capacity, self.settings.pace, name=self.settings.name)
         self._client = Client(address, credentials) if address else None
         self._uplink = Uplink(address, credentials, self, self.settings.silence_s) if address else None
-        self._poller = threading.Thread(target=self._poll, name="device-poll", daemon=True)
-        self._poller.start()
+        every_s = self.settings.poll_s
+        self._poll = StatusPoll(self._client, every_s, lambda: self.connected, self._told) if self._client else None
 
     # -- what a program calls
 
@@ -194,11 +194,12 @@ class Device:
             self._fail(pending)
         if self._uplink is not None:
             self._uplink.close()
-        if self._client is not None:
+        if self._client is not None and self._poll is not None:
+            self._poll.stop()
             self._client.close()
+            self._poll.join()
         self._alarms.close()
         self._queue.close()
-        self._poller.join(10.0)
 
     def __enter__(self) -> Device:
         return self
@@ -387,42 +388,9 @@ class Device:
 
     # -- what the edge server tells
 
-    def _poll(self) -> None:
-        """Ask for the edge server's status now and then."""
-        if self._client is None or self.settings.poll_s <= 0:
-            return
-        while not self._closed.wait(self.settings.poll_s):
-            if not self.connected:
-                continue
-            try:
-                status = decode(self._client.status(self.settings.poll_s))
-            except (TransportError, MessageError):
-                continue
-            self._show_levels()
-            if isinstance(status, Status) and not self._closed.is_set():
-                self._observer.gauge("edge_queue", status.queue)
-                for name in GAUGES:
-                    if name in status.gauges and math.isfinite(status.gauges[name]):
-                        self._observer.gauge(name, max(status.gauges[name], 0.0))
-
-
-def _measured_stages(model: SplitModel, pace: Pace, trials: int = 5) -> list[float]:
-    """Seconds of each stage and its head at this pace, and a third more to be sure."""
-    segment, _ = model.segments.get(0, model.stages)
-    rows: list[list[float]] = []
-    with torch.inference_mode():
-        for _ in range(trials):
-            value, row = segment.prepare(torch.zeros(model.shapes[0], dtype=torch.uint8)), []
-            for cut, stage in enumerate(segment.stages, start=1):
-                value, seconds = _timed(stage, value)
-                if cut in segment.heads:
-                    seconds += _timed(segment.heads[cut][1], value)[1]
-                row.append(seconds)
-            rows.append(row)
-    real = [statistics.median(column) for column in zip(*rows, strict=True)]
-    return [1.33 * (own + pace.rest_s(cut, cut + 1, True, own, own)) for cut, own in enumerate(real)]
-
-
-def _timed(module: Callable[[Tensor], Tensor], value: Tensor) -> tuple[Tensor, float]:
-    started = time.perf_counter()
-    return module(value), time.perf_counter() - started
+    def _told(self, status: Status) -> None:
+        self._show_levels()
+        self._observer.gauge("edge_queue", status.queue)
+        for name in GAUGES:
+            if name in status.gauges and math.isfinite(status.gauges[name]):
+                self._observer.gauge(name, max(status.gauges[name], 0.0))
