@@ -1,7 +1,8 @@
 """The device's side of the uplink: one transfer after the other, in order, with its progress measured.
 
-A transfer goes out in pieces, and at most about one and a half bandwidth-delay products are under way, so that the link
-never idles, nothing queues in the kernel for long, and a transfer whose deadline passes can be given up half-way.
+A transfer goes out in pieces, and at most about one and a half bandwidth-delay products and a piece are under way, so that
+the link never idles, nothing queues in the kernel for long, and a transfer whose deadline passes can be given up half-way:
+what is under way then still occupies the link, at the end of an outage as well.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .transport_errors import DeadlineError, TransportError, UnreachableError
 
 __all__ = ["Transfer", "Uplink", "UplinkEvents"]
 
-_SMALLEST, _LARGEST = 8 << 10, 256 << 10
+_SMALLEST, _LARGEST = 4 << 10, 256 << 10
 _TELLING = 16 << 10  # what is smaller mostly tells of latency, unless it took several round trips
 _PIECE_S = 0.02
 _WINDOW_FACTOR = 1.5
@@ -291,7 +292,7 @@ class Uplink:
         return sum(transfer.sent_bytes - transfer.received_bytes for transfer in self._open.values())
 
     def _window(self) -> float:
-        return max(_WINDOW_FACTOR * self._rate * self.rtt_s, self._rate * _PIECE_S, 2.0 * _SMALLEST)
+        return max(_WINDOW_FACTOR * self._rate * self.rtt_s + _SMALLEST, self._rate * _PIECE_S)
 
     def _ping(self) -> bytes:
         self._ping_sent_s = self._ping_due = time.monotonic()
