@@ -11,7 +11,7 @@ import numpy as np
 
 from edgecloud.profiles import Profile, load_profile
 from edgecloud.profiles.curves import cheapest_within, threshold_curve
-from edgecloud.profiles.runs import read_run
+from edgecloud.profiles.networks.runs import read_run
 
 
 def saved(profile: Profile, lost: float = 0.01) -> float:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgecloud.profiles.images import ImageSet
-from edgecloud.profiles.recipes import NETWORKS, network_shape, train_settings
-from edgecloud.profiles.training import train_network
+from edgecloud.profiles.images.image_set import ImageSet
+from edgecloud.profiles.networks.recipes import NETWORKS, network_shape, train_settings
+from edgecloud.profiles.networks.training import train_network
 
 STEPS, BATCH, HELD_OUT = 8, 128, 64
 

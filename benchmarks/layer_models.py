@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgecloud.baselines.mincut import LayerGraph
-from edgecloud.profiles.layers import Layer, slid_size
-from edgecloud.profiles.platform_model import PlatformModel
+from edgecloud.profiles.machines.layers import Layer, slid_size
+from edgecloud.profiles.machines.platform_model import PlatformModel
 
 PIXELS = 224
 INPUT_BYTES = 3 * PIXELS * PIXELS

@@ -20,8 +20,8 @@ from reproduction import Figure, mean, options, print_figures, print_table
 from edgecloud.baselines.mincut import LayerGraph, Split, low_bottleneck_split, lowest_latency_split
 from edgecloud.baselines.neurosurgeon import split_latency_s
 from edgecloud.profiles import load_profile
-from edgecloud.profiles.platform_model import PlatformModel, load_platform
-from edgecloud.profiles.predictors import scaled
+from edgecloud.profiles.machines.platform_model import PlatformModel, load_platform
+from edgecloud.profiles.machines.predictors import scaled
 
 RATES_BPS = {"CAT1": 0.13e6, "3G": 1.1e6, "LTE": 5.85e6, "Wi-Fi": 18.88e6}
 """Uplink rates of DADS."""

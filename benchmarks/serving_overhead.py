@@ -26,7 +26,7 @@ from pathlib import Path
 import grpc
 import torch
 
-from edgecloud.profiles.network import NetworkShape
+from edgecloud.profiles.networks.network import NetworkShape
 from edgecloud.runtime.arenas import limit_arenas
 from edgecloud.runtime.serving.certificates import Credentials, make_certificates, read_credentials
 from edgecloud.runtime.serving.messages import Request, decode, encode
@@ -46,7 +46,7 @@ REPLY_BYTES = 300
 
 
 def network() -> SplitModel:
-    from edgecloud.profiles.checkpoints import build_network
+    from edgecloud.profiles.networks.checkpoints import build_network
 
     torch.manual_seed(0)
     state = build_network(SHAPE).state_dict()

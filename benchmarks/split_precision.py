@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from edgecloud.profiles.cifar10 import load_cifar10
+from edgecloud.profiles.images.cifar10 import load_cifar10
 from edgecloud.runtime.serving.model import load_split_model
 from edgecloud.runtime.serving.payloads import Encoding, pack, unpack
 

@@ -1,8 +1,10 @@
 """Model profiles (what stages cost, when exits fire, what activations leak) and the catalogue of machines.
 
-Measuring and training need torch and live in submodules of their own (`profiles.runs`, `profiles.training`,
-`profiles.measuring`); importing this package does not load them. Names are loaded when they are first used: a function
-that starts cold needs a network's shape, and neither the catalogue nor the file format.
+Here is what every user of a profile needs. How one comes about has packages of its own, and each imports only those
+before it: `images`, `networks` (with exits, trained), `privacy` (what cuts leak), `measuring` (the profile of a trained
+network), then `machines` (how long layers take where) and `profiler` (any model, cut anywhere). Most of that needs
+torch; importing this package loads none of it. Names are loaded when they are first used: a function that starts cold
+needs a network's shape, and neither the catalogue nor the file format.
 """
 
 from __future__ import annotations

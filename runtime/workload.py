@@ -112,8 +112,8 @@ def load_test_images(model: str, loaded: SplitModel, count: int, seed: int = 0) 
     """
     from pathlib import Path
 
-    from ..profiles.datasets import load_images
-    from ..profiles.runs import run_dataset
+    from ..profiles.images.datasets import load_images
+    from ..profiles.networks.runs import run_dataset
 
     if model.startswith("random:"):
         return random_images(loaded, count, seed)

@@ -29,6 +29,16 @@ RANK = {  # modules beside the packages (errors, settings, …) come first: see 
 }
 
 
+PROFILES_RANK = {  # inside profiles; "": the modules beside its packages
+    "": 0,
+    "images": 1,
+    "networks": 2,
+    "privacy": 3,
+    "measuring": 4,
+    "machines": 5,
+    "profiler": 5,
+}
+
 MODULES = {path.stem for path in (ROOT / "src" / "edgecloud").glob("*.py")} - {"__init__", "__main__"}
 
 
@@ -155,6 +165,29 @@ def test_imports_run_one_way() -> None:
         assert lower is not None, f"{path} imports edgecloud.{other}, which has no place in the order"
         assert lower <= upper, f"{path}: {part} must not import {other}"
         assert (other, part) not in edges, f"{part} and {other} import each other"
+
+
+def imported_from_profiles(path: Path, package: str) -> set[str]:
+    """The packages of edgecloud.profiles ('' for a module beside them) that a file imports from by relative imports."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            target = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            for name in (f"{target}.{alias.name}" for alias in node.names):
+                if name.startswith("edgecloud.profiles."):
+                    part = name.split(".")[2]
+                    found.add(part if part in PROFILES_RANK else "")
+    return found
+
+
+def test_imports_inside_profiles_run_one_way() -> None:
+    root = "edgecloud.profiles"
+    folders = {name.removeprefix(root)[1:]: folder for name, folder in declared().items() if name.startswith(root)}
+    assert folders.keys() == PROFILES_RANK.keys()
+    for part, folder in folders.items():
+        for path in folder.glob("*.py"):
+            for other in imported_from_profiles(path, f"{root}.{part}".rstrip(".")) - {part}:
+                assert PROFILES_RANK[other] < PROFILES_RANK[part], f"{path}: must not import profiles.{other}"
 
 
 def test_imports_inside_the_package_are_relative() -> None:

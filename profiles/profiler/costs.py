@@ -13,7 +13,7 @@ from torch import Tensor, fx
 
 from ...errors import InputError
 from ..layer_table import CutSizes
-from ..measuring import Timing, count_flops, one_thread, time_calls, weight_bytes
+from ..measuring.timing import Timing, count_flops, one_thread, time_calls, weight_bytes
 from .graph import LayerGraph
 from .parts import Part, run_parts, split
 from .payload import add_sizes, measure_sizes

@@ -18,7 +18,7 @@ from torch.utils import _pytree as pytree
 from ...errors import InputError
 from ...source import versions
 from ..layer_table import CutSizes, Layer, LayerCut, LayerTable, SequencePoint
-from ..measuring import one_thread
+from ..measuring.timing import one_thread
 from ..profile import Exit, Profile, Reference, Stage
 from ..provenance import machine_name, today
 from .capture import Captured, capture

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError, did_you_mean
-from ...profiles.checkpoints import build_network, read_checkpoint, shape_from
-from ...profiles.network import EarlyExitCnn, NetworkShape
-from ...profiles.recipes import NETWORKS
+from ...profiles.networks.checkpoints import build_network, read_checkpoint, shape_from
+from ...profiles.networks.network import EarlyExitCnn, NetworkShape
+from ...profiles.networks.recipes import NETWORKS
 from .segments import Segment, SegmentStore
 
 __all__ = ["Activation", "Answer", "SplitModel", "load_split_model"]
@@ -204,7 +204,7 @@ def load_split_model(spec: str | Path, resident: int = 2) -> SplitModel:
 
     Args:
         spec: A finished run folder of `edgecloud profiles train`, or `random:NETWORK` or `random:NETWORK:SEED` for an
-            untrained network of `edgecloud.profiles.recipes.NETWORKS` (for tests and for trying things out).
+            untrained network of `edgecloud.profiles.networks.recipes.NETWORKS` (for tests and for trying things out).
         resident: Parts kept loaded at a time.
 
     Raises:

@@ -5,9 +5,9 @@ import pytest
 
 from edgecloud.baselines.neurosurgeon import StagePredictor, split_latency_s
 from edgecloud.profiles import load_profile
-from edgecloud.profiles.platform_model import load_platform
-from edgecloud.profiles.predictors import scaled
-from edgecloud.profiles.stage_check import network_of
+from edgecloud.profiles.machines.platform_model import load_platform
+from edgecloud.profiles.machines.predictors import scaled
+from edgecloud.profiles.machines.stage_check import network_of
 
 
 def test_a_cut_is_chosen_from_predicted_layers_alone() -> None:

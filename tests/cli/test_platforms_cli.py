@@ -8,7 +8,7 @@ from edgecloud.cli import main
 from edgecloud.cli.platforms import app
 from edgecloud.errors import InputError
 from edgecloud.profiles import load_catalogue
-from edgecloud.profiles.platform_model import list_platforms, load_platform
+from edgecloud.profiles.machines.platform_model import list_platforms, load_platform
 
 runner = CliRunner()
 

@@ -6,8 +6,10 @@ from typer.testing import CliRunner
 
 from edgecloud.cli.profiles import app
 from edgecloud.errors import InputError
-from edgecloud.profiles import datasets, list_profiles, load_profile, recipes, training
-from edgecloud.profiles.images import ImageSet
+from edgecloud.profiles import list_profiles, load_profile
+from edgecloud.profiles.images import datasets
+from edgecloud.profiles.images.image_set import ImageSet
+from edgecloud.profiles.networks import recipes, training
 
 runner = CliRunner()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgecloud.profiles import Exit, Profile, Reference, Stage
-from edgecloud.profiles.images import ImageSet
+from edgecloud.profiles.images.image_set import ImageSet
 from edgecloud.profiles.layer_table import CutSizes, Layer, LayerCut, LayerTable, SequencePoint
 
 

@@ -6,7 +6,7 @@ from edgecloud.profiles import load_catalogue
 
 CATALOGUE = load_catalogue()
 
-RESNET50_V1 = 7.716e9  # stride in the 1x1 convolutions: tests/profiles/test_layers.py counts it
+RESNET50_V1 = 7.716e9  # stride in the 1x1 convolutions: tests/profiles/machines/test_layers.py counts it
 RESNET50_V15 = 8.178e9
 YOLO11S = 21.5e9
 

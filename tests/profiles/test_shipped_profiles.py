@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edgecloud.profiles import NEVER, list_profiles, load_profile
-from edgecloud.profiles.attack_results import ATTACKERS
 from edgecloud.profiles.plotting import draw_profile
+from edgecloud.profiles.privacy.attack_results import ATTACKERS
 
 WITH_EXITS = [name for name in list_profiles() if load_profile(name).has_exit_table]
 """Those with measured exits; test_measured_catalogue.py has the others."""

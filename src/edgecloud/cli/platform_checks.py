@@ -12,10 +12,10 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..profiles import load_catalogue, load_profile
-from ..profiles.platform_model import load_platform
+from ..profiles.machines.platform_model import load_platform
 
 if TYPE_CHECKING:
-    from ..profiles.platform_checks import HelpCheck
+    from ..profiles.machines.platform_checks import HelpCheck
 
 __all__ = ["app", "check_picture"]
 
@@ -44,7 +44,7 @@ def check_help_command(
     Three predictions: the catalogue's speed (from the slowest network alone); one speed fitted to ten random networks;
     the platform model's sum over the layers, times one factor fitted to the same ten. Errors are those of all others.
     """
-    from ..profiles.platform_checks import HELP_COLUMNS, check_help, computes, network_flops, read_help
+    from ..profiles.machines.platform_checks import HELP_COLUMNS, check_help, computes, network_flops, read_help
 
     check_picture(plot)
     measured, catalogue = read_help(table), load_catalogue()
@@ -58,7 +58,7 @@ def check_help_command(
         highlight=False,
     )
     if plot is not None:
-        from ..profiles.platform_plots import draw_networks
+        from ..profiles.machines.platform_plots import draw_networks
         from ..profiles.plotting import save_plot
 
         shown, speeds = {}, {}
@@ -97,7 +97,7 @@ def sebs(
     table: Annotated[Path, typer.Argument(help="CSV with columns cloud, bench, mem, type, c50, p50, p95 (ms).")],
 ) -> None:
     """ResNet-50 as a function (SeBS): memory size over 1769 MB times the speed of one vCPU, against the billed time."""
-    from ..profiles.platform_checks import check_sebs, worst
+    from ..profiles.machines.platform_checks import check_sebs, worst
 
     checks = check_sebs(table, load_catalogue())
     result = Table(
@@ -137,7 +137,7 @@ def stages(
     A platform model is fitted to random layers, not to this network's. A profile's figures belong to the machine that
     it was measured on; --here measures the same network on this one.
     """
-    from ..profiles.stage_check import measure_here, network_of
+    from ..profiles.machines.stage_check import measure_here, network_of
 
     check_picture(plot)
     model, loaded = load_platform(platform), load_profile(profile)
@@ -172,7 +172,7 @@ def stages(
             highlight=False,
         )
     if plot is not None:
-        from ..profiles.platform_plots import draw_stages
+        from ..profiles.machines.platform_plots import draw_stages
         from ..profiles.plotting import save_plot
 
         save_plot(draw_stages(names, {f"predicted: {model.name}": predicted, **columns}, loaded.name), plot)

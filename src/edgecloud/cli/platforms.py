@@ -16,16 +16,16 @@ from rich.table import Table
 from ..errors import InputError, did_you_mean
 from ..files import write_atomically
 from ..profiles import load_catalogue
-from ..profiles.layers import KINDS, format_layers, group_stages, read_layers
-from ..profiles.platform_model import TypeModel, list_platforms, load_platform, save_platform
+from ..profiles.machines.layers import KINDS, format_layers, group_stages, read_layers
+from ..profiles.machines.platform_model import TypeModel, list_platforms, load_platform, save_platform
 from . import platform_checks
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ..profiles.layer_data import LayerTable
-    from ..profiles.layers import Layer
-    from ..profiles.predictors import FitReport
+    from ..profiles.machines.layer_data import LayerTable
+    from ..profiles.machines.layers import Layer
+    from ..profiles.machines.predictors import FitReport
 
 __all__ = ["app"]
 
@@ -163,7 +163,7 @@ def measure(
     """
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..profiles.layer_measuring import LAYOUTS, measure_layers
+    from ..profiles.machines.layer_measuring import LAYOUTS, measure_layers
 
     if layout not in LAYOUTS:
         raise InputError("--layout", "", "must be a layout", layout, did_you_mean(layout, LAYOUTS))
@@ -205,7 +205,7 @@ def fit(
     (operations and numbers moved). Cross-validation on the training part chooses. Repeated layers are merged by their
     median before the split; outliers are kept but cannot pull the fit (soft L1 loss on the logarithm of the latency).
     """
-    from ..profiles.predictors import FEATURE_SETS, GROUPS, errors_by, fit_platform
+    from ..profiles.machines.predictors import FEATURE_SETS, GROUPS, errors_by, fit_platform
 
     if by and by not in GROUPS:
         raise InputError("--by", "", "must be a property of layers", by, did_you_mean(by, GROUPS))
@@ -241,7 +241,7 @@ def fit(
     for kind, number in report.skipped.items():
         console.print(f"{kind}: only {number} layers, not fitted", highlight=False)
     if plot is not None:
-        from ..profiles.platform_plots import draw_fit
+        from ..profiles.machines.platform_plots import draw_fit
         from ..profiles.plotting import save_plot
 
         save_plot(draw_fit(report.platform, table), plot)
@@ -250,7 +250,7 @@ def fit(
 
 
 def _read_measured(source: Path) -> LayerTable:
-    from ..profiles.layer_data import LayerTable, read_neurosurgeon, read_orin, read_table
+    from ..profiles.machines.layer_data import LayerTable, read_neurosurgeon, read_orin, read_table
 
     if not source.is_dir():
         rows, origin = read_table(source)
@@ -292,7 +292,7 @@ def layers(
     """
     import torch
 
-    from ..profiles.tracing import trace_layers
+    from ..profiles.machines.tracing import trace_layers
 
     sizes = shape.lower().split("x")
     if not all(part.isdecimal() and int(part) > 0 for part in sizes):
@@ -345,7 +345,7 @@ def predict(
     plot: Picture = None,
 ) -> None:
     """Predict a network on a platform, layer by layer and stage by stage, without running it there."""
-    from ..profiles.predictors import scaled
+    from ..profiles.machines.predictors import scaled
 
     if missing not in ("error", "zero"):
         raise InputError("--missing", "", "must be error or zero", missing)
@@ -378,7 +378,7 @@ def predict(
         write_atomically(out, ("\n".join(["stage,name,predicted_s", *rows]) + "\n").encode())
         typer.echo(f"wrote {out}")
     if plot is not None:
-        from ..profiles.platform_plots import draw_stages
+        from ..profiles.machines.platform_plots import draw_stages
         from ..profiles.plotting import save_plot
 
         save_plot(draw_stages(list(stages), {model.name: np.array(list(totals.values()))}, network.name), plot)

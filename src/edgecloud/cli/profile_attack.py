@@ -14,7 +14,7 @@ from ..files import write_atomically
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..profiles.attack_results import AttackResult, Attacks
+    from ..profiles.privacy.attack_results import AttackResult, Attacks
 
 __all__ = ["attack", "curves"]
 
@@ -55,13 +55,13 @@ def attack(
     """
     import torch
 
-    from ..profiles.attack import AttackPlan, attack_network
-    from ..profiles.attack_report import attack_report
-    from ..profiles.attack_results import ATTACKERS
-    from ..profiles.datasets import DATASETS, load_images
-    from ..profiles.inversion import DecoderSettings
-    from ..profiles.protections import parse_protection
-    from ..profiles.runs import read_run, run_dataset
+    from ..profiles.images.datasets import DATASETS, load_images
+    from ..profiles.networks.runs import read_run, run_dataset
+    from ..profiles.privacy.attack import AttackPlan, attack_network
+    from ..profiles.privacy.attack_report import attack_report
+    from ..profiles.privacy.attack_results import ATTACKERS
+    from ..profiles.privacy.inversion import DecoderSettings
+    from ..profiles.privacy.protections import parse_protection
 
     if threads:
         torch.set_num_threads(threads)

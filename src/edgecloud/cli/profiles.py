@@ -19,10 +19,10 @@ from .profile_attack import attack, curves
 from .progress import progress_bar
 
 if TYPE_CHECKING:
-    from ..profiles.calibration import ExitTable
-    from ..profiles.images import ImageSet
-    from ..profiles.measuring import Costs
-    from ..profiles.training import EpochReport
+    from ..profiles.images.image_set import ImageSet
+    from ..profiles.measuring.costs import Costs
+    from ..profiles.networks.calibration import ExitTable
+    from ..profiles.networks.training import EpochReport
 
 __all__ = ["app", "sequence_table", "stage_table"]
 
@@ -258,9 +258,9 @@ def train(
     """
     import torch
 
-    from ..profiles.datasets import load_images
-    from ..profiles.recipes import network_shape, train_settings
-    from ..profiles.runs import train_run
+    from ..profiles.images.datasets import load_images
+    from ..profiles.networks.recipes import network_shape, train_settings
+    from ..profiles.networks.runs import train_run
 
     if threads:
         torch.set_num_threads(threads)
@@ -334,9 +334,9 @@ def measure(
 
     Leakage is that of the attacks in the run folder (`edgecloud profiles attack`), else the distance correlation.
     """
-    from ..profiles.datasets import load_images
-    from ..profiles.measured_profile import measure_run
-    from ..profiles.runs import run_dataset
+    from ..profiles.images.datasets import load_images
+    from ..profiles.measuring.measured_profile import measure_run
+    from ..profiles.networks.runs import run_dataset
 
     console = Console()
     dataset = run_dataset(run)

@@ -96,7 +96,7 @@ def test_fewer_runs_when_time_is_short(named):
 
 def test_flops_of_every_architecture_add_up(architecture):
     """The operators' sum is what the counter finds for the whole."""
-    from edgecloud.profiles.measuring import count_flops
+    from edgecloud.profiles.measuring.timing import count_flops
 
     graph = architecture
     with torch.inference_mode():

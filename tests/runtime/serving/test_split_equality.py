@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from edgecloud.profiles.recipes import NETWORKS, network_shape
+from edgecloud.profiles.networks.recipes import NETWORKS, network_shape
 from edgecloud.runtime.serving.model import Activation, Answer, SplitModel, load_split_model
 from edgecloud.runtime.serving.payloads import Encoding, pack, unpack
 
@@ -45,7 +45,7 @@ def test_one_channel_images_too() -> None:
     model = load_split_model("random:small")
     shape = network_shape("small", "fashion-mnist")
     torch.manual_seed(0)
-    from edgecloud.profiles.checkpoints import build_network
+    from edgecloud.profiles.networks.checkpoints import build_network
 
     state = build_network(shape).state_dict()
     grey = SplitModel(shape, lambda: state, resident=1000)
