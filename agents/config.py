@@ -88,7 +88,7 @@ class TrainConfig(BaseModel):
     stagger: bool = True
     """Start the first episodes at different intervals, so that environments do not end in step with each other."""
     warm_start: str = ""
-    """Name of the policy whose decisions are imitated before PPO starts; empty: none."""
+    """Rule, run folder or exported policy whose decisions are imitated before PPO starts; empty: none."""
     warm_start_steps: Count = 76_800
     """Transitions of that policy to learn from."""
     warm_start_epochs: Count = 15

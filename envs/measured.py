@@ -60,8 +60,8 @@ class MeasuredTimes(_Part):
     """What the system itself adds to a round trip between device and edge; part of the scenario's `uplink.rtt_s`."""
 
     def digest(self) -> str:
-        """Of everything that changes the problem."""
-        content = self.model_dump_json(exclude={"source"})
+        """Of everything that changes the problem (the round trip is the scenario's, whoever adds to it)."""
+        content = self.model_dump_json(exclude={"source", "uplink_overhead_s"})
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def check(self, stages: int, exits: int, source: object) -> None:

@@ -13,6 +13,7 @@ from ..agents.config import config_with
 from ..envs import DEFAULT_SCENARIO, compile_problem
 from ..errors import InputError
 from ..traces import default_traces
+from .resolve import resolve_policy
 
 __all__ = ["is_finished", "train_missing"]
 
@@ -78,7 +79,6 @@ def is_finished(folder: Path, settings: str, seed: int) -> bool:
 def _train(folder: Path, seed: int, settings: str, scenario: str, traces: str) -> int:
     """Train or continue one agent."""
     from ..agents import resume, train
-    from ..baselines import load_policy
 
     problem, chosen = compile_problem(scenario or DEFAULT_SCENARIO), default_traces(traces or None)
     if (folder / "last.npz").is_file():
@@ -93,7 +93,7 @@ def _train(folder: Path, seed: int, settings: str, scenario: str, traces: str) -
         chosen,
         config,
         folder,
-        teacher=load_policy(config.warm_start) if config.warm_start else None,
+        teacher=resolve_policy(config.warm_start) if config.warm_start else None,
         command=["edgecloud", "train", "--preset", settings, "--seed", str(seed), "--out", str(folder)],
         scenario_source=source,
         traces_source=str(Path(traces).resolve()) if traces else "",

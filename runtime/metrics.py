@@ -43,7 +43,7 @@ class Metrics:
         )
         self._latency = Histogram("edgecloud_latency_seconds", "Answered requests.", buckets=_LATENCY_S, **own)
         self._component = Counter("edgecloud_component_seconds", "Time of requests by part.", ["part"], **own)
-        self._cold = Counter("edgecloud_cold_starts", "Requests on a new function instance.", **own)
+        self._cold = Counter("edgecloud_cold_starts", "Function instances started.", **own)
         self._billed = Counter("edgecloud_billed", "Billed units.", ["meter"], **own)
         self._pauses = Counter("edgecloud_repartitions", "Placements that had to be loaded.", **own)
         self._in_flight = Gauge("edgecloud_in_flight", "Requests inside the system.", **own)

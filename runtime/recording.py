@@ -26,7 +26,7 @@ __all__ = ["ARRAYS", "FORMAT", "JOURNAL", "Decided", "Recorder"]
 
 Floats = NDArray[np.float64]
 
-FORMAT = 1
+FORMAT = 2
 JOURNAL = "recording.jsonl"
 """Name of the append-only file in a recording's folder."""
 

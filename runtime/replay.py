@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -109,18 +108,17 @@ def _requests(recording: Recording, problem: Problem, counts: Ints) -> tuple[Flo
     verdicts tell.
     """
     edges = np.array([interval.begin_s for interval in recording.intervals] + [recording.intervals[-1].end_s])
-    requests = sorted(recording.requests, key=lambda record: record.arrival_s)
+    inside = [record for record in recording.requests if edges[0] <= record.arrival_s < edges[-1]]
+    requests = sorted(inside, key=lambda record: record.arrival_s)
     arrival_s = np.array([record.arrival_s for record in requests])
     sample = np.array([record.sample for record in requests], dtype=np.int64)
-    inside = (arrival_s >= edges[0]) & (arrival_s < edges[-1])
-    arrival_s, sample = arrival_s[inside], sample[inside]
     at = np.searchsorted(edges, arrival_s, side="right") - 1
     if not np.array_equal(np.bincount(at, minlength=len(counts)), counts):
         return np.zeros(0), np.zeros(0, dtype=np.int64)
     shares = np.asarray((arrival_s - edges[at]) / np.diff(edges)[at], dtype=np.float64)
     order = problem.params.difficulty_order
-    judged = all(record.failed or not math.isnan(record.correct) for record in requests)
-    if not judged or not len(sample) or sample.min() < 0 or sample.max() >= len(order):
+    verdicts = [record.correct for record in requests if not record.failed]
+    if not verdicts or np.isnan(verdicts).any() or sample.min() < 0 or sample.max() >= len(order):
         return shares, np.zeros(0, dtype=np.int64)
     rank_of_sample = np.empty(len(order), dtype=np.int64)
     rank_of_sample[order] = np.arange(len(order))
@@ -134,7 +132,7 @@ def replay(
     copies: int = 16,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
-    measured_rtt: bool = True,
+    measured_rtt: bool | None = None,
 ) -> Replay:
     """Run a recorded world in the simulator.
 
@@ -149,12 +147,15 @@ def replay(
         copies: Draws, N.
         seed: Of the draws.
         progress: Called with the number of intervals done.
-        measured_rtt: Take the recorded round trips, not the scenario's.
+        measured_rtt: Take the recorded round trips, not the scenario's; None: unless that was calibrated, which has the
+            system's overhead in it, as a ping has not.
 
     Raises:
         InputError: The recording does not fit the problem.
     """
     served, loads = problem_of_run(recording, problem)
+    if measured_rtt is None:
+        measured_rtt = problem.measured is None
     link, weights, rows = link_of(recording, problem, measured_rtt), recording.weights, recording.rows
     windows = [Window(0)] * copies
     simulator = Simulator(served, [link], copies, weights=weights, windows=windows, records=True)

@@ -24,6 +24,8 @@ from .workload import Driver, Images, Workload, judge_of
 __all__ = ["RunPlan", "ServedRun", "serve_run"]
 
 _GRACE_S = 1.0
+_BILLS_S = 10.0
+_POLLED_S = 0.3  # the gateway's meters are read four times a second
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +130,16 @@ def _serve(
                 on_tick(system, controller, now - begin_s)
             time.sleep(0.1)
         driver.join(10.0)
-        time.sleep(controller.interval_s)  # the last answers belong to an interval that is closed
+        _wait_for_functions(system, _BILLS_S)
+        time.sleep(controller.interval_s + _POLLED_S)  # the last answers and bills belong to an interval that is closed
     return driver
+
+
+def _wait_for_functions(system: System, seconds: float) -> None:
+    """Until none is at work: one whose request has timed out is billed at its end."""
+    until_s = time.monotonic() + seconds
+    while system.bills().get("busy_instances", 0.0) > 0.0 and time.monotonic() < until_s:
+        time.sleep(0.2)
 
 
 def _grace_s(system: System) -> float:

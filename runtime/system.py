@@ -35,6 +35,7 @@ __all__ = ["Slowdowns", "System", "SystemSettings"]
 
 _NAMES = ("device", "edge", "cloud")
 _PATIENCE = 5.0
+_LEVELS = ("vm_running", "vm_booting", "warm_instances", "busy_instances")
 
 
 @dataclass(frozen=True)
@@ -250,12 +251,17 @@ class _Control:
         self._sent: int | None = None
         self._changed = threading.Event()
         self._closed = False
+        self._asking = threading.Lock()
         self._refresh()
         self._thread = threading.Thread(target=self._run, name="cloud-control", daemon=True)
         self._thread.start()
         if telemetry is not None:
-            wanted = ("vm_running", "vm_booting", "warm_instances", "busy_instances", *METERS)
-            telemetry.watch(lambda: {name: self._gauges.get(name, 0.0) for name in wanted})
+            telemetry.watch(self._levels)
+
+    def _levels(self) -> dict[str, float]:
+        gauges = self._gauges
+        levels = {name: gauges.get(name, 0.0) for name in _LEVELS}
+        return levels | {name: gauges[name] for name in METERS if name in gauges}
 
     def scale(self, target: int) -> None:
         self._target = target
@@ -286,13 +292,14 @@ class _Control:
                 self._sent = None  # who does not answer may be started anew, and has then forgotten the pool's size
 
     def _refresh(self) -> bool:
-        try:
-            status = decode(self._client.status(2.0))
-        except (TransportError, MessageError):
-            return False
-        if isinstance(status, Status):
-            self._gauges = {**status.gauges, "cloud_queue": float(status.queue)}
-        return True
+        with self._asking:  # an older status must not replace a newer one
+            try:
+                status = decode(self._client.status(2.0))
+            except (TransportError, MessageError):
+                return False
+            if isinstance(status, Status):
+                self._gauges = {**status.gauges, "cloud_queue": float(status.queue)}
+            return True
 
 
 def _modem(shaper: Shaper, telemetry: Telemetry, seconds: float) -> dict[str, float]:

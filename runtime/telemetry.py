@@ -110,6 +110,8 @@ class Telemetry:
         self._rate_known = False
         self._meters: dict[str, float] = {}
         self._billed: dict[str, float] = {}
+        self._unmetered = False  # whether an interval has been closed without some meter
+        self._again = first is not None
         self._pauses = 0
         self._row = self._first_row()
         if first is not None:
@@ -140,8 +142,15 @@ class Telemetry:
         return row
 
     def begin(self, now: float) -> None:
-        """The first interval starts at `now`; what was reported as arrived before is forgotten."""
+        """The first interval starts at `now`; what was reported as arrived before is forgotten.
+
+        So is what was billed before, if this goes on where another telemetry stopped (`first`).
+        """
+        if self._again:
+            self._ask_sources()
         with self._lock:
+            if self._again:
+                self._billed = dict(self._meters)
             early = [t for t in self._arrivals if t < now]
             self._inside -= len(early)
             self._arrivals = self._arrivals[len(early) :]
@@ -287,12 +296,20 @@ class Telemetry:
                 _log.exception("a source of gauges failed; its last values hold")
 
     def _grown(self) -> list[float | None]:
-        """What each of `METERS` has grown by since the last interval; None: nobody has ever reported it."""
-        grown = [
-            max(self._meters[name] - self._billed.get(name, 0.0), 0.0) if name in self._meters else None
-            for name in METERS
-        ]
+        """What each of `METERS` has grown by since the last interval; None: it was not reported before.
+
+        A meter that has fallen was started anew with its server. One that is reported for the first time after other
+        intervals says nothing of this one.
+        """
+        grown: list[float | None] = []
+        for name in METERS:
+            if name not in self._meters or (self._unmetered and name not in self._billed):
+                grown.append(None)
+            else:
+                now, before = self._meters[name], self._billed.get(name, 0.0)
+                grown.append(now - before if now >= before else now)
         self._billed = dict(self._meters)
+        self._unmetered = True
         return grown
 
     def _take_arrivals(self, now: float) -> int:

@@ -189,13 +189,14 @@ class Device:
         with self._lock:
             self._closed.set()
             rest = list(self._inside)
+        if self._poll is not None:
+            self._poll.stop()
         for pending in rest:
             pending.reason = pending.reason or "the device was closed"
             self._fail(pending)
         if self._uplink is not None:
             self._uplink.close()
         if self._client is not None and self._poll is not None:
-            self._poll.stop()
             self._client.close()
             self._poll.join()
         self._alarms.close()

@@ -1,8 +1,8 @@
 """The device's side of the uplink: one transfer after the other, in order, with its progress measured.
 
-A transfer goes out in pieces, and at most about one and a half bandwidth-delay products and a piece are under way, so that
-the link never idles, nothing queues in the kernel for long, and a transfer whose deadline passes can be given up half-way:
-what is under way then still occupies the link, at the end of an outage as well.
+A transfer goes out in pieces, with about one and a half bandwidth-delay products and two pieces under way at most, so
+that the link never idles, nothing queues in the kernel for long, and a transfer whose deadline passes can be given up
+half-way: what is under way then still occupies the link, at the end of an outage as well.
 """
 
 from __future__ import annotations
@@ -339,9 +339,10 @@ class Uplink:
         seconds = max(transfer.ended_s - begin, 1e-6)
         self._last_end_s = transfer.ended_s
         if transfer.received_bytes == len(transfer.data) > 0:
-            # What is small and quick mostly tells of latency; it may raise the estimate, but not lower it much.
+            # What is small and quick mostly tells of latency; it may raise the estimate, but not lower it much. More
+            # than was expected is believed at once: little is under way on a link that is taken for slow.
             measured = transfer.received_bytes / seconds
-            telling = transfer.received_bytes >= _TELLING or seconds > 4.0 * self.rtt_s or measured > self._rate
-            gain = _GAIN if telling else _GAIN / 10
+            telling = transfer.received_bytes >= _TELLING or seconds > 4.0 * self.rtt_s
+            gain = 1.0 if measured > self._rate else _GAIN if telling else _GAIN / 10
             self._rate += gain * (measured - self._rate)
         self._events.transfer_ended(transfer, seconds)

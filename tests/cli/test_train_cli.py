@@ -67,6 +67,13 @@ def test_resume_of_a_finished_run(trained: Path, capsys: pytest.CaptureFixture[s
     assert (trained / "last.npz").read_bytes() == before
 
 
+def test_a_run_can_be_imitated(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "second"
+    options = ["--warm-start", str(trained), "--run", str(folder), "--against", "none", "--quiet"]
+    assert call("--env", "edgecloud-v0", *SMALL, *options) == 0
+    assert json.loads((folder / "warm_start.json").read_text())["teacher"] == "ppo"
+
+
 def error_of(capsys: pytest.CaptureFixture[str]) -> str:
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1

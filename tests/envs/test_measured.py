@@ -40,6 +40,7 @@ def test_a_measured_systems_own_part_of_the_round_trip_is_not_the_links(times: M
     problem = problem_with(times.model_copy(update={"uplink_overhead_s": 0.25 * whole_s}), tmp_path)
     assert problem.params.rtt_s == whole_s
     assert problem.link_rtt_s == pytest.approx(0.75 * whole_s)
+    assert problem.fingerprint() == problem_with(times, tmp_path).fingerprint()  # the same to a policy
 
 
 def test_factors_keep_the_mean_and_the_spread(times: MeasuredTimes, tmp_path: Path) -> None:

@@ -80,9 +80,12 @@ def test_a_replay_agrees_with_what_was_recorded(run: tuple[Path, Problem, np.nda
     arrived = TERMS.index("arrived")
     assert (replayed.terms[:, :, arrived] == rows[:, column("arrivals")][:, None]).all()
     assert (replayed.actions == recording.actions[:, None]).all()
-    samples = replayed.records[:, RECORD_FIELDS.index("sample")].astype(int)
-    recorded = np.bincount([request.sample for request in recording.requests], minlength=len(problem.params.correct))
-    np.testing.assert_array_equal(np.bincount(samples, minlength=len(recorded)), 24 * recorded)
+    begins = np.array([interval.begin_s for interval in recording.intervals])
+    by_arrival = sorted(recording.requests, key=lambda request: request.arrival_s)
+    at = np.searchsorted(begins, [request.arrival_s for request in by_arrival], side="right") - 1
+    samples = np.array([request.sample for request in by_arrival])
+    expected = np.concatenate([np.tile(samples[at == t], 24) for t in range(len(begins))])
+    np.testing.assert_array_equal(replayed.records[:, RECORD_FIELDS.index("sample")], expected)
     for name in ("mean latency, ms", "edge_ms", "uplink_bytes", "device_j", "mean reward", "mean leakage"):
         line = lines[name]
         spread = max(line.high - line.low, 0.02 * abs(line.measured))
@@ -202,7 +205,7 @@ def test_headers_are_checked(run: tuple[Path, Problem, np.ndarray, np.ndarray], 
     with pytest.raises(InputError, match="must be a readable recording"):
         read_recording(tmp_path)
     for change, message in (
-        ({"format": 2}, "update edgecloud"),
+        ({"format": 3}, "update edgecloud"),
         ({"schema": []}, "schema"),
         ({"kind": "x"}, "no header"),
     ):

@@ -87,17 +87,17 @@ def test_a_run_is_calibrated_served_recorded_and_predicted(scenario: str, tmp_pa
     assert calibrated.params.rtt_s == pytest.approx(found.uplink_rtt_s)
     assert calibrated.link_rtt_s == pytest.approx(problem.params.rtt_s)  # the overhead is not shaped a second time
 
-    policy = HeldCuts([(6, 6), (0, 6)], hold=3)
+    policy = HeldCuts([(6, 6), (0, 6), (0, 0)], hold=3)
     work = draw_workload(calibrated, 8, 16, np.random.default_rng(3))
     settings = SystemSettings(MODEL, str(mine), Slowdowns(device=3.0), fallback=False, real_boot=True)
     run = serve_run(calibrated, settings, RunPlan(policy, work, images, STEPS), tmp_path / "run")
     assert len(run.requests) == len(work.sample)
     assert not any(record.failed for record in run.requests)
     rates = run.recording.rows[1:7, column("rate_bps")] / calibrated.scenario.uplink.rate_scale
-    assert rates.tolist() == pytest.approx([5e8, 2e8] * 3, rel=0.05)  # link and intervals begin together
+    assert rates.tolist() == pytest.approx([5e8, 2e8] * 3, rel=0.2)  # link and intervals begin together
     terms = run.recording.terms(calibrated)
     assert terms[:, TERMS.index("arrived")].sum() == len(work.sample)
-    assert terms[:, TERMS.index("faas_requests")].sum() == sum(record.faas for record in run.requests)
+    assert terms[:, TERMS.index("faas_requests")].sum() == sum(record.faas for record in run.requests) > 0
     replayed = replay(run.recording, calibrated, copies=8, measured_rtt=False)
     assert replayed.terms[:, :, TERMS.index("arrived")].sum(axis=0).tolist() == [len(work.sample)] * 8
     cuts = compare_cuts([(run.recording, replayed)], calibrated, fewest=1)

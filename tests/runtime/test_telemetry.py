@@ -134,17 +134,36 @@ def test_gauges_are_checked_and_watched() -> None:
 
 def test_what_a_provider_bills_counts_whether_or_not_it_was_answered() -> None:
     lost = RequestRecord("a", 0.2, 6.2, 6.0, failed=True, route="faas")
-    bills = {"faas_billed_ms": 2400.0, "faas_requests": 1.0, "cold_starts": 1.0}
+    bills = {"faas_billed_ms": 2400.0, "faas_requests": 2.0, "cold_starts": 1.0}
     metered, told = Telemetry(PROBLEM), Telemetry(PROBLEM)
     metered.watch(lambda: bills)
     booked = []
+    answered = RequestRecord("b", 0.3, 0.5, 0.2, faas=True, route="faas", exit=3, faas_ms=100.0, faas_requests=1.0)
     for telemetry in (metered, told):
-        telemetry.arrived(0.2)
-        telemetry.answered(lost)
+        for record in (lost, answered):
+            telemetry.arrived(record.arrival_s)
+            telemetry.answered(record)
         intervals = [telemetry.close(1.0 + t) for t in range(8)]
         terms, _ = terms_of(PROBLEM, intervals, telemetry.take_records(), np.array(WEIGHTS))
         booked.append([terms[:, TERMS.index(name)].sum() for name in ("faas_ms", "faas_requests", "cold_starts")])
-    assert booked == [[2400.0, 1.0, 1.0], [0.0, 0.0, 0.0]]
+    assert booked == [[2400.0, 2.0, 1.0], [100.0, 1.0, 0.0]]
+
+
+def test_meters_that_start_anew_or_late_are_not_booked_twice() -> None:
+    readings = iter([{}, {"faas_billed_ms": 50.0}, {"faas_billed_ms": 70.0}, {"faas_billed_ms": 30.0}])
+    telemetry = Telemetry(PROBLEM)
+    telemetry.watch(lambda: next(readings))
+    assert [telemetry.close(1.0 + t).faas_ms for t in range(4)] == [None, None, 20.0, 30.0]  # the last: a new server
+
+
+def test_what_an_earlier_controller_was_billed_is_not_this_ones() -> None:
+    telemetry = Telemetry(PROBLEM, first=Telemetry(PROBLEM, rate_bps=5e6).measurements.rows)
+    bills = {"vm_billed_s": 3600.0, "faas_billed_ms": 900.0}
+    telemetry.watch(lambda: bills)
+    telemetry.begin(0.0)
+    bills["vm_billed_s"] += 1.0
+    interval = telemetry.close(1.0)
+    assert (interval.vm_s, interval.faas_ms) == (1.0, 0.0)
 
 
 def test_the_preference_can_change_while_serving() -> None:

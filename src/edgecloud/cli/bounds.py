@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InputError
-from .inputs import Part, Quiet, Scenario, Seed, Traces, Weights, part_of
+from .inputs import Part, Quiet, Seed, Weights, part_of
 from .progress import reported_bar
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ def bounds(
         str,
         typer.Option(help="Policies that the plan starts from and whose regret is shown, separated by commas."),
     ] = "dp,dp-held,dp-warm,mpc",
-    traces: Traces = "",
+    traces: Annotated[
+        str, typer.Option(help="Folder of link traces. Default: $EDGECLOUD_TRACES, else generated ones.")
+    ] = "",
     part: Part = "test",
     weights: Weights = "default",
-    scenario: Scenario = "",
+    scenario: Annotated[str, typer.Option(help="Shipped name or .toml file. Default: camera-lte.")] = "",
     seed: Seed = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Episodes per window of a trace.")] = 1,
     episodes: Annotated[int, typer.Option(min=0, help="Only so many episodes, spread evenly; 0: all.")] = 0,

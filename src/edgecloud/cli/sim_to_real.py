@@ -62,7 +62,7 @@ def sim_to_real(
         typer.Option(help="Tiers take the calibrated times, by sleeping after the real computation; else slowdowns."),
     ] = True,
     copies: Annotated[int, typer.Option(min=8, max=1024, help="Draws of what a recording does not fix.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of arrivals and samples; the same for every policy.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the first log's arrivals and samples; the same for every policy.")] = 0,
 ) -> None:
     """Serve the same requests over the same link under each policy, predict each run, and compare.
 
@@ -80,14 +80,14 @@ def sim_to_real(
     console = Console(highlight=False)
     problem = compile_problem(scenario)
     links = _links(traces)
-    serve = _Server(problem, scenario, model, seconds, weights, _speeds(slowdowns), paced, seed, console)
+    serve = _Server(problem, scenario, model, seconds, weights, _speeds(slowdowns), paced, console)
     measured, predicted = {}, {}
     for spec in (part.strip() for part in policies.split(",")):
         runs = []
-        for link in links:
-            folder = out / spec.replace("/", "_") / (Path(link).stem or "generated")
+        for number, link in enumerate(links):
+            folder = out / spec.replace("/", "_") / _stem(link)
             if not (folder / "recording.npz").exists():
-                serve(spec, _policy(spec, cuts, hold), link, folder)
+                serve(spec, _policy(spec, cuts, hold), link, folder, seed + number)
             run = read_recording(folder)
             runs.append((run, replay(run, problem, copies=copies, seed=seed, measured_rtt=False)))
         _print_run(console, spec, compare_terms(runs, problem))
@@ -105,9 +105,13 @@ def _links(traces: str) -> list[str]:
     from ..errors import InputError
 
     links = [part.strip() for part in traces.split(",")]
-    if len({Path(link).stem for link in links}) < len(links):
+    if len({_stem(link) for link in links}) < len(links):
         raise InputError("--traces", "", "must be files of different names", traces)
     return links
+
+
+def _stem(link: str) -> str:
+    return Path(link).stem or "generated"
 
 
 def _policy(spec: str, cuts: str, hold: int) -> Policy:
@@ -136,19 +140,18 @@ class _Server:
     weights: str
     slowdowns: Slowdowns
     paced: bool
-    seed: int
     console: Console
 
-    def __call__(self, name: str, policy: Policy, trace: str, folder: Path) -> None:
+    def __call__(self, name: str, policy: Policy, trace: str, folder: Path, seed: int) -> None:
         """Serve; what an interrupted run has left in `folder` is removed."""
         import shutil
 
         from ..runtime.served_run import serve_run
         from ..runtime.system import SystemSettings
 
-        self.console.print(f"serving under {name} for {self.seconds} s, link {Path(trace).stem or 'generated'}")
-        plan = run_plan(self.problem, policy, self.model, trace, self.seconds, self.weights, self.seed)
-        settings = SystemSettings(self.model, self.scenario, self.slowdowns, self.paced, fallback=False, seed=self.seed)
+        self.console.print(f"serving under {name} for {self.seconds} s, link {_stem(trace)}")
+        plan = run_plan(self.problem, policy, self.model, trace, self.seconds, self.weights, seed)
+        settings = SystemSettings(self.model, self.scenario, self.slowdowns, self.paced, fallback=False, seed=seed)
         if folder.exists():
             shutil.rmtree(folder)
         run = serve_run(self.problem, settings, plan, folder)

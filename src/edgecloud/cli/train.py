@@ -46,7 +46,7 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Transitions to train on (setting total_steps).")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything (setting seed).")] = None,
     warm_start: Annotated[
-        str | None, typer.Option(help="Policy to imitate first, for example 'dp' (setting warm_start).")
+        str | None, typer.Option(help="Rule or run to imitate first, for example 'dp' (setting warm_start).")
     ] = None,
     device: Annotated[str | None, typer.Option(help="'cpu', 'cuda' or 'auto' (setting device).")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of torch (setting threads).")] = None,
@@ -183,9 +183,10 @@ def _teacher(name: str) -> Policy | None:
     """The policy to imitate."""
     if not name:
         return None
-    from ..baselines import load_policy
+    from ..evaluation.resolve import resolve_policy
+    from .inputs import POLICY_FILES
 
-    return load_policy(name)
+    return resolve_policy(name, POLICY_FILES)
 
 
 @contextmanager
