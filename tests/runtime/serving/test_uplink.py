@@ -63,3 +63,34 @@ def test_what_was_given_up_in_an_outage_does_not_clog_the_link_after_it() -> Non
         finally:
             uplink.close()
             server.stop(1.0)
+
+
+def test_little_is_under_way_on_a_slow_link_and_a_faster_one_is_soon_used() -> None:
+    server = serve(lambda data: b"answer", lambda: b"", "127.0.0.1:0", None, insecure=True)
+    trace = LinkTrace("step", "static", np.array([0.0, 6.0, 60.0]), np.array([4e5, 2e7]))
+    noted = Noted()
+    with Shaper(trace, server.address, rtt_s=0.02) as shaper:
+        shaper.restart(begun := time.monotonic())
+        uplink = Uplink(shaper.address, None, noted, silence_s=30.0)
+        try:
+            assert uplink.wait_until_up(10)
+            for _ in range(15):  # until it knows the link's rate
+                uplink.send(transfer(10_000, 30.0))
+                noted.replied.get(timeout=30)
+            assert uplink.rate_bytes_per_s < 1.5e5
+            watched = transfer(30_000, 30.0)
+            uplink.send(watched)
+            most = 0
+            while noted.replied.empty():
+                most = max(most, watched.sent_bytes - watched.received_bytes)
+                time.sleep(0.002)
+            noted.replied.get(timeout=30)
+            assert 4096 <= most <= 14_000  # two pieces and 1.5 bandwidth-delay products; it was four pieces once
+            time.sleep(max(begun + 6.0 - time.monotonic(), 0.0))
+            for _ in range(6):
+                uplink.send(transfer(50_000, 30.0))
+                noted.replied.get(timeout=30)
+            assert uplink.rate_bytes_per_s > 5e5
+        finally:
+            uplink.close()
+            server.stop(1.0)
