@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from edgecloud.evaluation import resolve_policy
 from edgecloud.traces import LinkTrace, default_traces
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Pair = tuple[tuple[int, int], tuple[int, int]]
 
 FOLLOWED = (1, 4, 10, 0)
@@ -36,7 +36,12 @@ class Ways:
     """A run and a rule in the same worlds."""
 
     def __init__(
-        self, problem: Problem, links: tuple[LinkTrace, ...], windows: list[Window], weights: Floats, specs: list[str]
+        self,
+        problem: Problem,
+        links: tuple[LinkTrace, ...],
+        windows: Sequence[Window],
+        weights: Floats,
+        specs: list[str],
     ) -> None:
         self.problem, self.links, self.windows, self.specs = problem, links, windows, specs
         self.weights = np.tile(weights, (len(windows), 1))
@@ -103,7 +108,7 @@ def main() -> None:
     links = default_traces(options.traces or None).split.test
     windows = evaluation_windows(links, problem, 1)
     weights = np.asarray(preference(options.weights, problem.scenario))
-    ways = Ways(problem, links, list(windows), weights, [options.run, options.rule])
+    ways = Ways(problem, links, windows, weights, [options.run, options.rule])
     for leader, name in enumerate(("the run", options.rule)):
         pairs = ways.pairs(leader)
         total = sum(pairs.values())

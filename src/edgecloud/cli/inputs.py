@@ -85,8 +85,9 @@ def inputs_of(runs: Sequence[str], scenario: str, traces: str) -> tuple[Problem,
 
 def _folder_of(spec: str) -> Path | None:
     """The run folder that an argument means, if it means one."""
-    name, equals, rest = spec.partition("=")
-    path = Path(rest if equals and "/" not in name and ":" not in name else spec)
+    from ..evaluation.resolve import named
+
+    path = Path(named(spec)[1])
     folder = path if path.is_dir() else path.parent
     return folder if path.exists() and (folder / "run.json").is_file() else None
 
