@@ -11,7 +11,7 @@ from .markdown import table
 from .pareto import REFERENCE, WIDE, hypervolume, pareto_front, points_of
 from .scores import Comparison
 from .standing import Standing, profiles_of, standings_of
-from .statistics import Estimate
+from .statistics import Estimate, estimate, paired_difference
 from .summary import mode_values, reference_method
 
 __all__ = ["results_text"]
@@ -36,6 +36,8 @@ def results_text(comparison: Comparison, provenance: Mapping[str, Any], extra: M
         parts += [_profiles(comparison, name, standings, rng), _modes(comparison, name, standings)]
         if extra and name in extra:
             parts.append(extra[name])
+    if len(comparison.presets) > 1:
+        parts.append(_together(comparison))
     parts.append(_pareto(comparison))
     return "\n\n".join(parts)
 
@@ -133,6 +135,27 @@ def _modes(comparison: Comparison, name: str, standings: Sequence[Standing]) -> 
         values = mode_values(comparison, standing.row.method, name)
         rows.append([_name(standing), *(f"{values[mode]['reward']:.3f}" for mode in comparison.modes)])
     return "By transport mode:\n\n" + table(head, rows)
+
+
+def _together(comparison: Comparison) -> str:
+    """Every method's mean over the preferences: one policy for all of them against another."""
+    names, rng = list(comparison.presets), np.random.default_rng(comparison.seed)
+    scores = {m: np.mean([comparison.scores(m, name) for name in names], axis=0) for m in comparison.methods}
+    best = max(scores, key=lambda method: float(scores[method].mean()))
+    reference = comparison.learned[0] if comparison.learned else best
+    rows = []
+    for method in sorted(scores, key=lambda m: -float(scores[m].mean())):
+        own = estimate(scores[method], comparison.traces, rng, strata=comparison.strata)
+        versus = ""
+        if method != reference:
+            pair = paired_difference(
+                scores[reference], scores[method], comparison.traces, rng, strata=comparison.strata
+            )
+            versus = _signed(pair.difference) + ("" if pair.excludes_zero else " (includes 0)")
+        name = f"**{method}** ×{len(scores[method])}" if method in comparison.learned else method
+        rows.append([name, _interval(own), versus])
+    head = ["policy", "mean reward", f"{reference} minus it"]
+    return f"## Mean over the preferences ({', '.join(names)})\n\n" + table(head, rows)
 
 
 def _pareto(comparison: Comparison) -> str:

@@ -56,6 +56,10 @@ def test_from_nothing_to_the_page_and_again(
     assert BEGIN in written
     for method in comparison.methods:
         assert f"{comparison.scores(method, 'cost-heavy').mean():.3f} [" in written
+    together = written[written.index("## Mean over the preferences (default, cost-heavy)") :]
+    for method in comparison.methods:
+        mean = np.mean([comparison.scores(method, name).mean() for name in ("default", "cost-heavy")])
+        assert f"| {method} | {mean:.3f} [" in together
     assert "report.html" in text
     first = (out / "scores.json").read_bytes()
 
@@ -76,6 +80,7 @@ def test_a_new_page_has_the_paragraph(capsys: Capture, lab: Path, tmp_path: Path
     text = page.read_text(encoding="utf-8")
     assert text.index(END) < text.index("## What the tables do not show")
     assert "## Latency, dollars and leakage together" in text
+    assert "## Mean over the preferences" not in text
 
 
 @pytest.mark.parametrize(
