@@ -12,10 +12,11 @@ from gymnasium.spaces import Box, MultiDiscrete
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from ..envs import TERMS, EdgeCloudVecEnv
+from ..envs import EdgeCloudVecEnv
 from ..envs.foresight import INPUTS, foresee
-from ..envs.state import Params, State
+from ..envs.state import State
 from .pool import PoolControl, PoolNetwork
+from .reward import LearnerReward
 from .statistics import Statistics
 
 __all__ = ["Sb3VecEnv"]
@@ -38,8 +39,7 @@ class Sb3VecEnv(VecEnv):
         stagger: Let the first episodes begin at intervals spread evenly over an episode, so that they do not all end at
             the same step. Only their length differs: the system is idle at that interval as it is at the first.
         foresight: Append the world's inputs of this many coming intervals to each observation, for the critic alone.
-        expected_accuracy: Charge the learner the accuracy that the threshold loses on average at the true difficulty
-            instead of what the few requests of the interval happened to lose: the same mean, far less noise.
+        reward: What the learner is paid for an interval; None: the reward as it happened.
         pool_review: Intervals between decisions about the VM pool, see `PoolControl`.
         pool_exploration: Share of the episodes that begin with a given pool.
 
@@ -53,19 +53,18 @@ class Sb3VecEnv(VecEnv):
         reward_scale: float = 1.0,
         stagger: bool = False,
         foresight: int = 0,
-        expected_accuracy: bool = False,
+        reward: LearnerReward | None = None,
         pool_review: int = 1,
         pool_exploration: float = 0.0,
     ) -> None:
         self.env, self.reward_scale, self.stagger, self.foresight = env, reward_scale, stagger, foresight
-        self._lost = expected_accuracy_loss(env.problem.params) if expected_accuracy else None
+        self.reward = LearnerReward(env.simulator) if reward is None else reward
         self._ahead = np.zeros((env.num_envs, foresight + 1, len(INPUTS)), dtype=np.float32)
         self.statistics = Statistics(env.problem.nvec)
         targets = int(env.problem.nvec[3])
         self.pool = PoolNetwork.untrained(env.problem.encoder.size, 1, targets)
         self._control = PoolControl(pool_review, pool_exploration, targets - 1)
         self._actions = np.zeros((env.num_envs, 4), dtype=np.int64)
-        self._reward = TERMS.index("reward")
         size = env.problem.encoder.size + self.private
         super().__init__(env.num_envs, Box(-1.0, 1.0, (size,), np.float32), MultiDiscrete(env.problem.nvec[:3]))
 
@@ -115,7 +114,7 @@ class Sb3VecEnv(VecEnv):
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Advance all environments by one interval."""
         before = time.perf_counter()
-        hard_share = 1.0 / (1.0 + np.exp(-1.7 * self.env.simulator.state.regime))
+        self.reward.before(self._actions)
         observation, _, terminated, truncated, info = self.env.step(self._actions)
         terms = self.env.simulator.terms
         self.statistics.add(terms, self._actions, time.perf_counter() - before)
@@ -127,18 +126,8 @@ class Sb3VecEnv(VecEnv):
                 np.concatenate([last, self._ahead[i, 1:].ravel()]) if self.foresight else last
             )
             infos[i]["TimeLimit.truncated"] = bool(truncated[i] and not terminated[i])
-        reward = (self._learner_reward(terms, hard_share) * self.reward_scale).astype(np.float32)
+        reward = (self.reward.after(terms, self._actions, done) * self.reward_scale).astype(np.float32)
         return self._with_private(observation), reward, done, infos
-
-    def _learner_reward(self, terms: NDArray[np.float64], hard_share: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The reward, with the drawn accuracy loss replaced by its expectation if asked for, (N,)."""
-        reward: NDArray[np.float64] = terms[:, self._reward]
-        if self._lost is None:
-            return reward
-        hard, easy = self._lost[:, self._actions[:, 1]]
-        expected = self.env.problem.params.accuracy_penalty * (hard_share * hard + (1.0 - hard_share) * easy)
-        answered = terms[:, TERMS.index("arrived")] > terms[:, TERMS.index("failed")]
-        return reward - terms[:, TERMS.index("reward_accuracy")] - np.where(answered, expected, 0.0)
 
     def get_state(self) -> State:
         """A deep copy of the simulation's state."""
@@ -181,15 +170,6 @@ class Sb3VecEnv(VecEnv):
     def _need_all(self, name: str, indices: Indices) -> None:
         if indices is not None and sorted(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ValueError(f"'{name}' is shared by all environments of a batch: leave 'indices' out.")
-
-
-def expected_accuracy_loss(params: Params) -> NDArray[np.float64]:
-    """Mean of correct(full network) - correct(answer) per threshold over the hard and the easy half, float64 (2, K)."""
-    samples = np.arange(len(params.difficulty_order))
-    lost = params.correct[:, -1].astype(np.float64) - params.correct[samples, params.exit_of].astype(np.float64)
-    half = len(samples) // 2
-    halves = params.difficulty_order[:half], params.difficulty_order[half:]
-    return np.stack([lost[:, chosen].mean(axis=1) for chosen in halves])
 
 
 def _scaled(inputs: NDArray[np.float64], interval_s: float) -> NDArray[np.float32]:

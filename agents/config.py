@@ -17,6 +17,7 @@ __all__ = ["DEFAULT_PRESET", "PRESETS", "TrainConfig", "config_with", "load_conf
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Range = tuple[Positive, Positive]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -81,10 +82,22 @@ class TrainConfig(BaseModel):
     """Coming intervals whose inputs (rate, arrivals, edge load, difficulty) the critic sees; the policy never does."""
     expected_accuracy: bool = True
     """Learn from the accuracy that a threshold loses on average, not from what few requests happened to lose."""
+    redraws: Annotated[int, Field(ge=0)] = 0
+    """Draws of an interval's requests over which the learner's reward is averaged; 0: what happened."""
+    warm_refund: Share = 0.0
+    """Share of a cold start's delay and bill that the learner gets back, until the function instance expires."""
+    refunded_instances: Count = 4
+    """Function instances for which it does, at most."""
     weight_average: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """The policy that is validated and kept is an exponential average of the parameters over updates; 0: the last."""
     generated_logs: Annotated[int, Field(ge=0)] = 40
     """Generated link logs per transport mode that join recorded training logs."""
+    altered_logs: Annotated[int, Field(ge=0)] = 0
+    """Copies of every training log as of another network: other rates and another, constant, round-trip time."""
+    altered_rate: Range = (0.5, 4.0)
+    """Factor on a copy's rates: from, to; its logarithm is uniform."""
+    altered_rtt_s: Range = (0.01, 0.08)
+    """A copy's round-trip time in seconds: from, to; its logarithm is uniform."""
     stagger: bool = True
     """Start the first episodes at different intervals, so that environments do not end in step with each other."""
     warm_start: str = ""
@@ -115,6 +128,10 @@ class TrainConfig(BaseModel):
     def _consistent(self) -> Self:
         if self.minibatch > self.num_envs * self.rollout_steps:
             raise ValueError("minibatch must be at most num_envs * rollout_steps")
+        for name in ("altered_rate", "altered_rtt_s"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} must not end below its begin")
         return self
 
     def to_toml(self) -> str:
@@ -141,8 +158,16 @@ PRESETS: dict[str, TrainConfig] = {
     "default": TrainConfig(warm_start=_TEACHER),
     "long": TrainConfig(
         warm_start=_TEACHER,
-        total_steps=12_000_000,
+        warm_start_steps=307_200,
+        total_steps=16_000_000,
+        num_envs=512,
+        minibatch=4096,
         learning_rate_end=1e-5,
+        gamma=0.92,
+        entropy_coef=0.01,
+        redraws=8,
+        warm_refund=1.0,
+        altered_logs=2,
         validate_every=1_000_000,
     ),
 }

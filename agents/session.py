@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import torch
 from stable_baselines3 import PPO
 
@@ -11,10 +15,12 @@ from .adapter import Sb3VecEnv
 from .config import TrainConfig
 from .fast_policy import FastMultiDiscretePolicy
 from .pool import PoolNetwork
+from .reward import LearnerReward
 from .validation import Validation
 
 __all__ = ["Session", "build_model", "training_links"]
 
+_ALTERED = 7  # the stream of the altered logs, apart from the other uses of the seed
 _ACTIVATIONS = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}
 
 
@@ -49,11 +55,20 @@ def build_model(config: TrainConfig, env: Sb3VecEnv) -> PPO:
 
 
 def training_links(traces: TraceSet, config: TrainConfig) -> tuple[LinkTrace, ...]:
-    """The training part of the traces; recorded ones are joined by generated ones, of which there are more."""
+    """The training part of the traces; recorded ones are joined by generated ones, and all by altered copies."""
     links = traces.split.train
     if traces.recorded and config.generated_logs:
         links += generated_split(config.seed, (config.generated_logs, 1, 1)).train
-    return links
+    rng = np.random.default_rng([config.seed, _ALTERED])
+    copies = [_altered(link, number + 1, config, rng) for number in range(config.altered_logs) for link in links]
+    return (*links, *copies)
+
+
+def _altered(link: LinkTrace, number: int, config: TrainConfig, rng: np.random.Generator) -> LinkTrace:
+    """The log as of another network: all rates times one factor, and a constant round-trip time of its own."""
+    factor, rtt_s = (math.exp(rng.uniform(*np.log(bounds))) for bounds in (config.altered_rate, config.altered_rtt_s))
+    name = f"{link.name}_altered_{number}"
+    return replace(link.scaled(factor), name=name, rtt_s=np.full(len(link.rate_bps), rtt_s))
 
 
 class Session:
@@ -70,7 +85,7 @@ class Session:
             config.reward_scale,
             config.stagger,
             config.foresight,
-            config.expected_accuracy,
+            LearnerReward.of(batch.simulator, config),
             config.pool_review,
             config.pool_exploration,
         )

@@ -26,6 +26,7 @@ from edgecloud.agents.checkpoint import read_checkpoint
 from edgecloud.agents.config import TrainConfig, config_with, load_config
 from edgecloud.agents.fast_policy import FastMultiDiscretePolicy
 from edgecloud.agents.ppo_policy import PPOPolicy, checkpoint_path
+from edgecloud.agents.reward import LearnerReward
 from edgecloud.agents.session import build_model, training_links
 from edgecloud.envs import TERMS, EdgeCloudVecEnv, Problem, compile_problem, evaluation_windows
 from edgecloud.envs.foresight import INPUTS
@@ -44,7 +45,7 @@ class Revealing(Sb3VecEnv):
             config.reward_scale,
             config.stagger and explore,
             config.foresight,
-            config.expected_accuracy,
+            LearnerReward.of(env.simulator, config),
             config.pool_review,
             config.pool_exploration if explore else 0.0,
         )

@@ -32,6 +32,7 @@ from edgecloud.agents.checkpoint import read_checkpoint
 from edgecloud.agents.config import TrainConfig, load_config
 from edgecloud.agents.fast_policy import FastMultiDiscretePolicy
 from edgecloud.agents.ppo_policy import PPOPolicy, checkpoint_path
+from edgecloud.agents.reward import LearnerReward
 from edgecloud.agents.session import build_model, training_links
 from edgecloud.envs import EdgeCloudVecEnv, Problem, State, compile_problem
 from edgecloud.traces import LinkTrace, default_traces
@@ -55,7 +56,7 @@ class Gains(NamedTuple):
 def environments(problem: Problem, links: tuple[LinkTrace, ...], config: TrainConfig, count: int) -> Sb3VecEnv:
     """As in training, without given pools."""
     env = EdgeCloudVecEnv(count, problem, links)
-    return Sb3VecEnv(env, 1.0, True, config.foresight, config.expected_accuracy, config.pool_review, 0.0)
+    return Sb3VecEnv(env, 1.0, True, config.foresight, LearnerReward.of(env.simulator, config), config.pool_review, 0.0)
 
 
 def collect(run: Path, problem: Problem, links: tuple[LinkTrace, ...], moments: int, hold: int) -> Gains:

@@ -3,9 +3,10 @@
     python benchmarks/two_ways.py RUN --rule dp-warm --traces LOGS
 
 Both are asked in every interval, once along the run's own way and once along the rule's: how often they choose another
-cut, and which. Then, at moments of the run's way, the world is copied and goes on for a while with the run's decisions,
-and with the rule's for the first 1, 4, 10 or all intervals (the VM pool stays the run's): the mean gain of following
-the rule, in reward per interval, with its standard error over the moments.
+cut, and which; and how often each computes on the edge server along its own way, by the server's background load. Then,
+at moments of the run's way, the world is copied and goes on for a while with the run's decisions, and with the rule's
+for the first 1, 4, 10 or all intervals (the VM pool stays the run's): the mean gain of following the rule, in reward
+per interval, with its standard error over the moments.
 """
 
 from __future__ import annotations
@@ -66,6 +67,20 @@ class Ways:
             measured = simulator.step(actions[leader])
         return found
 
+    def edge_use(self, leader: int) -> list[float]:
+        """Share of the intervals with a part on the edge server along the way of one, by the state of its load."""
+        simulator, policies, measured = self.start()
+        levels = len(self.problem.params.edge_load)
+        used, seen = np.zeros(levels), np.zeros(levels)
+        for _ in range(self.problem.params.episode_intervals):
+            action = policies[leader].act(measured).copy()
+            cuts = self.problem.placements[action[:, 0]]
+            state = simulator.state.edge_state.copy()
+            seen += np.bincount(state, minlength=levels)
+            used += np.bincount(state, weights=cuts[:, 1] > cuts[:, 0], minlength=levels)
+            measured = simulator.step(action)
+        return list(used / np.maximum(seen, 1.0))
+
     def gains(self, horizon: int, every: int) -> dict[int, Floats]:
         """Gain per interval of following the rule from moments of the run's way, by how long it is followed."""
         simulator, policies, measured = self.start()
@@ -116,6 +131,8 @@ def main() -> None:
         print(f"along the way of {name}: the same cut in {same:.1%} of {total} intervals")
         for (mine, other), count in pairs.most_common(6):
             print(f"  run {mine}, {options.rule} {other}: {count / total:.1%}")
+        shares = zip(problem.params.edge_load, ways.edge_use(leader), strict=True)
+        print("  on the edge at load", ", ".join(f"{load:.2f}: {share:.0%}" for load, share in shares))
     for followed, values in ways.gains(options.horizon, options.every).items():
         error = values.std() / np.sqrt(len(values))
         print(

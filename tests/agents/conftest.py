@@ -48,6 +48,9 @@ def tiny() -> TrainConfig:
         hidden=(16,),
         validate_every=8 * 16 * 2,
         validation_windows=2,
+        redraws=2,
+        warm_refund=0.5,
+        altered_logs=1,
     )
 
 
