@@ -56,30 +56,25 @@ class Ways:
             policy.reset(self.problem, len(self.windows), self.weights, 0)
         return simulator, policies, measured
 
-    def pairs(self, leader: int) -> Counter[Pair]:
-        """Cuts that both choose, (run's, rule's), along the way of one of them."""
-        simulator, policies, measured = self.start()
-        found: Counter[Pair] = Counter()
-        for _ in range(self.problem.params.episode_intervals):
-            actions = [policy.act(measured).copy() for policy in policies]
-            cuts = [self.problem.placements[action[:, 0]].tolist() for action in actions]
-            found.update((tuple(mine), tuple(other)) for mine, other in zip(*cuts, strict=True))
-            measured = simulator.step(actions[leader])
-        return found
+    def along(self, leader: int) -> tuple[Counter[Pair], Floats]:
+        """Along the way of one of them: pairs of cuts that both choose (run's, rule's), and its use of the edge server.
 
-    def edge_use(self, leader: int) -> list[float]:
-        """Share of the intervals with a part on the edge server along the way of one, by the state of its load."""
+        The latter is the share of the intervals with a part there, by the state of its background load.
+        """
         simulator, policies, measured = self.start()
         levels = len(self.problem.params.edge_load)
+        found: Counter[Pair] = Counter()
         used, seen = np.zeros(levels), np.zeros(levels)
         for _ in range(self.problem.params.episode_intervals):
-            action = policies[leader].act(measured).copy()
-            cuts = self.problem.placements[action[:, 0]]
-            state = simulator.state.edge_state.copy()
+            actions = [policy.act(measured).copy() for policy in policies]
+            cuts = [self.problem.placements[action[:, 0]] for action in actions]
+            pairs = zip(*(both.tolist() for both in cuts), strict=True)
+            found.update((tuple(mine), tuple(other)) for mine, other in pairs)
+            state, own = simulator.state.edge_state.copy(), cuts[leader]
             seen += np.bincount(state, minlength=levels)
-            used += np.bincount(state, weights=cuts[:, 1] > cuts[:, 0], minlength=levels)
-            measured = simulator.step(action)
-        return list(used / np.maximum(seen, 1.0))
+            used += np.bincount(state, weights=own[:, 1] > own[:, 0], minlength=levels)
+            measured = simulator.step(actions[leader])
+        return found, used / np.maximum(seen, 1.0)
 
     def gains(self, horizon: int, every: int) -> dict[int, Floats]:
         """Gain per interval of following the rule from moments of the run's way, by how long it is followed."""
@@ -125,13 +120,13 @@ def main() -> None:
     weights = np.asarray(preference(options.weights, problem.scenario))
     ways = Ways(problem, links, windows, weights, [options.run, options.rule])
     for leader, name in enumerate(("the run", options.rule)):
-        pairs = ways.pairs(leader)
+        pairs, on_edge = ways.along(leader)
         total = sum(pairs.values())
         same = sum(count for (mine, other), count in pairs.items() if mine == other) / total
         print(f"along the way of {name}: the same cut in {same:.1%} of {total} intervals")
         for (mine, other), count in pairs.most_common(6):
             print(f"  run {mine}, {options.rule} {other}: {count / total:.1%}")
-        shares = zip(problem.params.edge_load, ways.edge_use(leader), strict=True)
+        shares = zip(problem.params.edge_load, on_edge, strict=True)
         print("  on the edge at load", ", ".join(f"{load:.2f}: {share:.0%}" for load, share in shares))
     for followed, values in ways.gains(options.horizon, options.every).items():
         error = values.std() / np.sqrt(len(values))

@@ -38,9 +38,9 @@ class RedrawnTerms:
 
     Link, arrival rate, edge load and difficulty are the interval's own, and so are recorded arrivals; number and
     instants of the requests, their samples and service times, boots and cold starts are other draws from the same
-    distributions. So each draw has the
-    distribution that the kernel's own has given the state, and the mean of K varies less: it is the reward's
-    expectation, estimated (compare `envs.redraws`, whose draws are stratified for the causal bound).
+    distributions. So each draw has the distribution that the kernel's own has given the state, and the mean of K varies
+    less: it is the reward's expectation, estimated (compare `envs.redraws`, whose draws are stratified for the causal
+    bound).
 
     Args:
         simulator: Never changed.

@@ -11,7 +11,7 @@ from .markdown import table
 from .pareto import REFERENCE, WIDE, hypervolume, pareto_front, points_of
 from .scores import Comparison
 from .standing import Standing, profiles_of, standings_of
-from .statistics import Estimate, estimate, paired_difference
+from .statistics import Estimate, Paired, estimate, paired_difference
 from .summary import mode_values, reference_method
 
 __all__ = ["results_text"]
@@ -76,16 +76,23 @@ def _members(comparison: Comparison, method: str) -> int:
 
 def _name(standing: Standing) -> str:
     row = standing.row
-    return f"**{row.method}** ×{row.members}" if row.learned else row.method
+    return _label(row.method, row.members, row.learned)
+
+
+def _label(method: str, members: int, learned: bool) -> str:
+    return f"**{method}** ×{members}" if learned else method
+
+
+def _versus(pair: Paired) -> str:
+    return _signed(pair.difference) + ("" if pair.excludes_zero else " (includes 0)")
 
 
 def _scores(standings: Sequence[Standing], reference: str) -> str:
     head = ["policy", "mean reward", "IQM", "mean, these logs", f"{reference} minus it", f"P({reference} better)"]
     rows = []
     for standing in standings:
-        row, versus = standing.row, ""
-        if row.versus is not None:
-            versus = _signed(row.versus.difference) + ("" if row.versus.excludes_zero else " (includes 0)")
+        row = standing.row
+        versus = "" if row.versus is None else _versus(row.versus)
         better = "" if standing.improvement is None else _interval(standing.improvement, 2)
         reward, here = row.reward, standing.here
         middle = f"{reward.iqm:.3f} [{reward.iqm_low:.3f}, {reward.iqm_high:.3f}]"
@@ -141,19 +148,15 @@ def _together(comparison: Comparison) -> str:
     """Every method's mean over the preferences: one policy for all of them against another."""
     names, rng = list(comparison.presets), np.random.default_rng(comparison.seed)
     scores = {m: np.mean([comparison.scores(m, name) for name in names], axis=0) for m in comparison.methods}
-    best = max(scores, key=lambda method: float(scores[method].mean()))
-    reference = comparison.learned[0] if comparison.learned else best
+    ranked = sorted(scores, key=lambda m: -float(scores[m].mean()))
+    reference = comparison.learned[0] if comparison.learned else ranked[0]
+    logs, strata = comparison.traces, comparison.strata
     rows = []
-    for method in sorted(scores, key=lambda m: -float(scores[m].mean())):
-        own = estimate(scores[method], comparison.traces, rng, strata=comparison.strata)
-        versus = ""
+    for method in ranked:
+        own, versus = estimate(scores[method], logs, rng, strata=strata), ""
         if method != reference:
-            pair = paired_difference(
-                scores[reference], scores[method], comparison.traces, rng, strata=comparison.strata
-            )
-            versus = _signed(pair.difference) + ("" if pair.excludes_zero else " (includes 0)")
-        name = f"**{method}** ×{len(scores[method])}" if method in comparison.learned else method
-        rows.append([name, _interval(own), versus])
+            versus = _versus(paired_difference(scores[reference], scores[method], logs, rng, strata=strata))
+        rows.append([_label(method, len(scores[method]), method in comparison.learned), _interval(own), versus])
     head = ["policy", "mean reward", f"{reference} minus it"]
     return f"## Mean over the preferences ({', '.join(names)})\n\n" + table(head, rows)
 

@@ -53,13 +53,18 @@ def uplink_over(trace: LinkTrace, noted: Noted) -> Iterator[tuple[Uplink, float]
             server.stop(1.0)
 
 
+def exchange(uplink: Uplink, noted: Noted, count: int, size: int, seconds: float) -> None:
+    """Transfers one after the other, each when the one before is answered."""
+    for _ in range(count):
+        uplink.send(transfer(size, seconds))
+        noted.replied.get(timeout=seconds)
+
+
 def test_what_was_given_up_in_an_outage_does_not_clog_the_link_after_it() -> None:
     trace = LinkTrace("outage", "static", np.array([0.0, 2.0, 5.0, 60.0]), np.array([1e7, 0.0, 1e6]))
     noted = Noted()
     with uplink_over(trace, noted) as (uplink, begun):
-        for _ in range(12):  # until it knows the link's rate
-            uplink.send(transfer(50_000, 10.0))
-            noted.replied.get(timeout=10)
+        exchange(uplink, noted, 12, 50_000, 10.0)  # until it knows the link's rate
         assert uplink.rate_bytes_per_s < 1.6e6
         time.sleep(max(begun + 2.2 - time.monotonic(), 0.0))
         for _ in range(12):  # each is begun in the outage and given up half-way
@@ -78,9 +83,7 @@ def test_little_is_under_way_on_a_slow_link_and_a_faster_one_is_soon_used() -> N
     trace = LinkTrace("step", "static", np.array([0.0, 6.0, 60.0]), np.array([4e5, 2e7]))
     noted = Noted()
     with uplink_over(trace, noted) as (uplink, begun):
-        for _ in range(15):  # until it knows the link's rate
-            uplink.send(transfer(10_000, 30.0))
-            noted.replied.get(timeout=30)
+        exchange(uplink, noted, 15, 10_000, 30.0)  # until it knows the link's rate
         assert uplink.rate_bytes_per_s < 1.5e5
         watched = transfer(30_000, 30.0)
         uplink.send(watched)
@@ -91,7 +94,5 @@ def test_little_is_under_way_on_a_slow_link_and_a_faster_one_is_soon_used() -> N
         noted.replied.get(timeout=30)
         assert 4096 <= most <= 14_000  # two pieces and 1.5 bandwidth-delay products; it was four pieces once
         time.sleep(max(begun + 6.0 - time.monotonic(), 0.0))
-        for _ in range(6):
-            uplink.send(transfer(50_000, 30.0))
-            noted.replied.get(timeout=30)
+        exchange(uplink, noted, 6, 50_000, 30.0)
         assert uplink.rate_bytes_per_s > 5e5
